@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hl7.h - the public API of libmillrace-hl7: bytes of HL7 v2 to structure and back.
+ *
+ * The library is pure: no I/O, no allocation, no clock, no state but the kernel chosen once for this CPU. It borrows
+ * the caller's bytes and returns offsets into them; memory for results is the caller's. Every function may be called
+ * from any thread. Unless said otherwise a function returns 0 (or a count) on success and a negative code on failure,
+ * and leaves its outputs untouched on failure.
+ */
+#ifndef HL7_H
+#define HL7_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HL7_MSG_BYTES_MAX (1u << 30) /* longest message that can be indexed */
+
+/* Error codes; errno values (as -ENOSPC) come before them. */
+#define HL7_E_HEADER  (-1000) /* no MSH segment at the first byte, or one that ends before MSH-2 */
+#define HL7_E_BOM     (-1001) /* a byte order mark stands before MSH */
+#define HL7_E_DELIM   (-1002) /* MSH-1 or MSH-2 declares a delimiter that cannot be one */
+#define HL7_E_FULL    (-1003) /* more fields and segments than the index memory holds */
+#define HL7_E_PATH    (-1004) /* the text is no path to a field */
+#define HL7_E_MSA     (-1005) /* an answer without an MSA segment, or with one that has no code */
+#define HL7_E_ESCAPE  (-1006) /* a malformed escape sequence */
+#define HL7_E_SIZE    (-1007) /* empty, or longer than HL7_MSG_BYTES_MAX */
+
+/* Where and why something failed, as an ERR segment wants it. 0 in a position: not that deep. */
+struct hl7_error {
+	int code;        /* HL7_E_* */
+	uint32_t offset; /* 0-based byte offset from the first byte given */
+	char segment[4]; /* "PID", NUL-terminated; empty if unknown */
+	uint16_t sequence;
+	uint16_t field;
+	uint16_t repetition;
+	uint16_t component;
+	uint16_t subcomponent;
+};
+
+/**
+ * hl7_strerror - say in words what a code of this library means.
+ *
+ * @code  HL7_E_*, or a negative errno.
+ * Returns a constant text without a full stop; never NULL. It holds nothing of any message.
+ */
+const char *hl7_strerror(int code);
+
+/**
+ * hl7_error_0357 - the condition code of HL7 table 0357 that says best what an error of this library means.
+ *
+ * @code  HL7_E_*.
+ * Returns 100 to 207, for struct hl7_ack.err_code.
+ */
+uint32_t hl7_error_0357(int code);
+
+/* The delimiters that a message declares; 0 = not declared (a short MSH-2). */
+struct hl7_delims {
+	char field;
+	char component;
+	char repetition;
+	char escape;
+	char subcomponent;
+	char truncation; /* 2.7 and later */
+};
+
+/* A piece of a message. bytes 0 = absent (offset 0) or empty (offset says where). */
+struct hl7_span {
+	uint32_t offset; /* from the message's first byte */
+	uint32_t bytes;
+};
+
+#define HL7_MSH_FIELDS 25
+
+struct hl7_msh {
+	struct hl7_delims delims;
+	uint32_t segment_bytes;                     /* length of the MSH segment without its terminator */
+	struct hl7_span field[HL7_MSH_FIELDS + 1];  /* field[n] = MSH-n; [1] the separator, [2] the encoding characters */
+};
+
+/**
+ * hl7_msh_read - read the header of one HL7 v2 message: delimiters and the fields of MSH.
+ *
+ * @msg     First byte of the message (the 'M' of "MSH"). Borrowed for the call; nothing beyond @bytes is read.
+ * @bytes   Length without MLLP framing.
+ * @ret     Caller-owned. Written on success only. Fields past MSH-25 are ignored, absent ones are {0, 0}.
+ * @reterr  Optional. Written on failure only.
+ *
+ * The segment ends at CR, or at LF, or with the message. MSH-2 may have one to five characters (2.1 wrote fewer than
+ * four); none may be a letter, a digit, a control character, part of a multi-byte character or equal to another.
+ * Returns 0, HL7_E_HEADER, HL7_E_BOM or HL7_E_DELIM.
+ * Cost: one pass over the MSH segment, no allocation. Threads: any.
+ * Source: HL7 v2.5.1 ch. 2, 2.5.4 Message delimiters, 2.15.9 MSH; v2.7 ch. 2, 2.5.5 (truncation character).
+ */
+int hl7_msh_read(const char *msg, uint32_t bytes, struct hl7_msh *ret, struct hl7_error *reterr);
+
+/* ---- index ------------------------------------------------------------------------------------------------------ */
+
+#define HL7_F_EOL_LENIENT 1u /* LF and CRLF end a segment too, not CR alone */
+
+/* One line of a message. Offsets of its field separators are entry[first .. first + fields), its end is entry[first + fields]. */
+struct hl7_segment {
+	uint32_t name;   /* hl7_name("PID"); 0 = a line that is no segment (kept, counted in odd_lines) */
+	uint32_t offset; /* of the line's first byte */
+	uint32_t first;  /* first of its entries */
+	uint32_t fields; /* field separators in it */
+};
+
+struct hl7_index {
+	const char *msg; /* borrowed: readable and unchanged for as long as the index is used */
+	uint32_t bytes;
+	struct hl7_delims delims;
+	const uint32_t *entry;             /* offsets of field separators and line ends, ascending */
+	const struct hl7_segment *segment; /* the first line; hl7_segment_at() has the others (empty lines are left out) */
+	uint32_t entries;
+	uint32_t segments;
+	uint32_t odd_lines;   /* lines that are no segments */
+	uint32_t eol_lenient; /* lines that ended otherwise than by a single CR */
+};
+
+/* A segment name as one number, for comparing. */
+static inline uint32_t hl7_name(const char *name)
+{
+	const unsigned char *u = (const unsigned char *)name;
+
+	return (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16;
+}
+
+/* The n-th line of an indexed message, 0 <= n < ix->segments. They lie downwards, towards the entries. */
+static inline const struct hl7_segment *hl7_segment_at(const struct hl7_index *ix, uint32_t n)
+{
+	return ix->segment - n;
+}
+
+/**
+ * hl7_index_bytes - memory that indexes a message of a size, for sizing a pool at start.
+ *
+ * @fields    Field separators that shall fit, all segments together.
+ * @segments  Lines that shall fit.
+ * Returns the bytes to give to hl7_index(); a power of two is not needed, alignment to 16 is.
+ */
+size_t hl7_index_bytes(uint32_t fields, uint32_t segments);
+
+/**
+ * hl7_index - locate every segment and field of one HL7 v2 message.
+ *
+ * @msg        First byte of the message. Borrowed as long as @ret is used; nothing beyond @bytes is read.
+ * @bytes      Length without MLLP framing, 1..HL7_MSG_BYTES_MAX.
+ * @flags      0 or HL7_F_EOL_LENIENT.
+ * @mem        Caller-owned, aligned to 16, in use as long as @ret is; hl7_index_bytes() sizes it.
+ * @mem_bytes  Its size. Fields and segments share it, so that any mixture up to that size fits.
+ * @ret        Caller-owned. Written on success only.
+ * @reterr     Optional. Written on failure only.
+ *
+ * Delimiters come from this message's MSH-1 and MSH-2, never from defaults. Repetitions, components and sub-components
+ * are found when asked for, so a long field costs no memory.
+ * Returns 0, HL7_E_SIZE, HL7_E_FULL or the codes of hl7_msh_read().
+ * Cost: one pass, no allocation. Threads: any.
+ * Source: HL7 v2.5.1 ch. 2, 2.5 (message construction). Departs: with HL7_F_EOL_LENIENT LF and CRLF end segments too.
+ */
+int hl7_index(const char *msg, uint32_t bytes, uint32_t flags, void *mem, size_t mem_bytes, struct hl7_index *ret,
+	      struct hl7_error *reterr);
+
+/* ---- paths ------------------------------------------------------------------------------------------------------ */
+
+#define HL7_PATH_ALL   0xffff /* sequence or repetition: (*) or [*] */
+#define HL7_PATH_WHOLE 0      /* field, repetition, component, subcomponent: not given */
+
+/* A compiled path. Plain data: copy it, put it in a configuration image. */
+struct hl7_path {
+	uint32_t name;         /* hl7_name() of the segment */
+	uint16_t sequence;     /* 1 = the first such segment; HL7_PATH_ALL */
+	uint16_t field;        /* HL7_PATH_WHOLE = the segment itself */
+	uint16_t repetition;   /* HL7_PATH_WHOLE = whole field if no component is given, else the first; HL7_PATH_ALL */
+	uint16_t component;    /* HL7_PATH_WHOLE = the whole repetition */
+	uint16_t subcomponent; /* HL7_PATH_WHOLE = the whole component */
+	uint16_t header;       /* 1 for MSH, FHS, BHS: field 1 is the separator, field 2 the encoding characters */
+};
+
+/**
+ * hl7_path_compile - compile the text of a path: `PID-5.1`, `PID-5-1`, `PID.5.1`, `PID-3[2].4.2`, `OBX(2)-5`,
+ * `OBX(*)-3.1`, `MSH-9.3`, `PID-3[*].1`, `PID`.
+ *
+ * @text    SEGMENT[(n|*)] then [-|.]FIELD, [n|*] in brackets, [-|.]COMPONENT, [-|.]SUBCOMPONENT. Numbers from 1.
+ * @bytes   Its length.
+ * @ret     Caller-owned. Written on success only.
+ * @reterr  Optional. Written on failure only: the offset in @text of what is wrong.
+ *
+ * Returns 0 or HL7_E_PATH.
+ */
+int hl7_path_compile(const char *text, uint32_t bytes, struct hl7_path *ret, struct hl7_error *reterr);
+
+/**
+ * hl7_get - look up what a path names in an indexed message.
+ *
+ * @ix   From hl7_index().
+ * @p    From hl7_path_compile(). With a wild card the first populated match is taken.
+ * @ret  Written when 1 is returned: the raw bytes, escapes and `""` as they stand.
+ *
+ * Component 1 of a field without components is the whole of it, and so for sub-components.
+ * Returns 1 found and populated, 0 absent or empty.
+ */
+int hl7_get(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span *ret);
+
+/* One walk over all that a path with wild cards names. */
+struct hl7_iter {
+	const struct hl7_index *ix;
+	struct hl7_path path;
+	uint32_t segment;     /* index of the segment to look at next */
+	uint32_t seen;        /* segments of that name met so far: the sequence of the match just returned */
+	uint32_t repetition;  /* of the match just returned, 0 if the path asks for whole fields */
+	uint32_t rest_offset; /* what is left of the field's repetitions */
+	uint32_t rest_bytes;
+	uint32_t more;        /* 1 while the field has repetitions left */
+};
+
+/**
+ * hl7_iter_init - begin a walk over everything that @p names in @ix.
+ */
+void hl7_iter_init(struct hl7_iter *it, const struct hl7_index *ix, const struct hl7_path *p);
+
+/**
+ * hl7_iter_next - the next place that the path names.
+ *
+ * @it   From hl7_iter_init(); @it->seen and @it->repetition say which segment and repetition this is.
+ * @ret  Written when 1 is returned. bytes 0: the segment or repetition is there and the value is not (offset 0 absent,
+ *       else empty), so that columns of several paths stay in step.
+ * Returns 1, or 0 at the end.
+ */
+int hl7_iter_next(struct hl7_iter *it, struct hl7_span *ret);
+
+/* Returns 1 if the value is HL7's null, two double quotes: "delete what you have". */
+static inline int hl7_is_null(const char *msg, struct hl7_span value)
+{
+	return value.bytes == 2 && msg[value.offset] == '"' && msg[value.offset + 1] == '"';
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * hl7_unescape - turn \F\ \S\ \T\ \R\ \E\ \P\ and \Xhh..\ of a value into the bytes they stand for.
+ *
+ * @delims     Of the message the value comes from. With no escape character declared the value is copied.
+ * @in, @in_bytes    The raw value.
+ * @out, @out_max    Room; the result is never longer than the value. @out may be @in.
+ *
+ * Other sequences (\H\ \N\ \.br\ \C..\ \M..\ \Z..\), and malformed ones, are kept as they stand.
+ * Returns the length of the result, or -ENOSPC (then @out may hold a part of it).
+ * Source: HL7 v2.5.1 ch. 2, 2.7 Use of escape sequences.
+ */
+int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max);
+
+/* ---- acknowledgements ------------------------------------------------------------------------------------------- */
+
+/* What an acknowledgement is made from. Zero it, then fill in. Texts are borrowed for the call. */
+struct hl7_ack {
+	const struct hl7_msh *msh; /* header of the message answered; NULL if it had no usable one */
+	const char *msg;           /* that message; not read if msh is NULL */
+	const char *code;          /* MSA-1: "AA" "AE" "AR" "CA" "CE" "CR" */
+	const char *control_id;    /* MSH-10 of the acknowledgement itself */
+	uint32_t control_id_bytes;
+	int32_t utc_offset_minutes; /* of MSH-7, east positive */
+	uint64_t time_ns;           /* realtime clock, for MSH-7 */
+	const char *app;            /* MSH-3 instead of the message's MSH-5; NULL = swap */
+	const char *facility;       /* MSH-4 instead of the message's MSH-6; NULL = swap */
+	const struct hl7_error *err; /* where, for ERR; may be NULL */
+	uint32_t err_code;           /* HL7 table 0357; 0 = no ERR segment */
+	char err_severity;           /* 'E' (also 0), 'W', 'I', 'F' */
+	const char *text; /* ASCII, NUL-terminated; MSA-3 up to 2.6 and ERR-8 from 2.5; delimiters are escaped; may be NULL */
+};
+
+#define HL7_ACK_BYTES_MAX 1024 /* room that is enough while the message's MSH fields are of usual length */
+
+/**
+ * hl7_ack_build - write the acknowledgement of a message, without MLLP framing.
+ *
+ * @out      Room for the answer.
+ * @out_max  Its size: hl7_ack_bytes(@a) is always enough, HL7_ACK_BYTES_MAX usually.
+ * @a        What to say.
+ *
+ * MSH-3/4 and MSH-5/6 are swapped whole, MSH-9 is ACK by version and trigger, MSH-11, MSH-12 and MSH-18 are the
+ * message's, MSH-15 and MSH-16 empty; MSA-2 is the message's MSH-10 byte for byte; ERR follows the message's version.
+ * Delimiters are the message's. Every segment ends with CR.
+ * Returns the length, or -ENOSPC if @out_max is below hl7_ack_bytes(@a) (nothing written).
+ * Source: HL7 v2.1 to v2.9 ch. 2, acknowledgement messages, MSA and ERR.
+ */
+int hl7_ack_build(char *out, uint32_t out_max, const struct hl7_ack *a);
+
+/**
+ * hl7_ack_bytes - room that hl7_ack_build() wants for an answer, a bound: MSH segment, texts and a fixed part.
+ */
+uint32_t hl7_ack_bytes(const struct hl7_ack *a);
+
+/* What an answer says. */
+struct hl7_msa {
+	char code[3];               /* MSA-1, NUL-terminated: "AA" "AE" "AR" "CA" "CE" "CR", or whatever two characters stand there */
+	struct hl7_span control_id; /* MSA-2 */
+	struct hl7_span text;       /* MSA-3 */
+	uint32_t err_offset;        /* offset of the first ERR segment, 0 = none */
+};
+
+/**
+ * hl7_msa_read - read the header and the MSA segment of an answer.
+ *
+ * @msg     First byte of the answer. Borrowed for the call; nothing beyond @bytes is read.
+ * @bytes   Length without MLLP framing.
+ * @msh     Caller-owned header. Written on success only.
+ * @ret     Caller-owned. Written on success only.
+ * @reterr  Optional. Written on failure only.
+ *
+ * The first MSA segment counts, wherever it stands; CR, LF and CRLF end segments.
+ * Returns 0, HL7_E_MSA (no MSA segment, or MSA-1 is not two characters) or the codes of hl7_msh_read().
+ */
+int hl7_msa_read(const char *msg, uint32_t bytes, struct hl7_msh *msh, struct hl7_msa *ret, struct hl7_error *reterr);
+
+/* ---- kernels ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * hl7_kernel_name - the kernel in use: "scalar", "sse2", "avx2", "avx512" or "neon".
+ *
+ * The best one for this CPU is chosen on first use.
+ */
+const char *hl7_kernel_name(void);
+
+/**
+ * hl7_kernel_select - use another kernel, in the whole process; for tests and measurements, and to work round a CPU.
+ *
+ * @name  As hl7_kernel_name() returns it.
+ * Returns 0, or -ENOTSUP if this CPU or build has no such kernel. Results do not depend on the kernel.
+ */
+int hl7_kernel_select(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hl7_scan.c - chooses the kernel for this CPU, once, and lets tests choose another.
+ *
+ * Called by everything in the library through hl7_kernel(), on any core. The chosen kernel is the library's only state.
+ */
+#include "hl7_scan.h"
+
+#include <errno.h>
+
+const struct hl7_kernel *const hl7_kernels[] = {
+#if defined(__x86_64__)
+	&hl7_kernel_avx512,
+	&hl7_kernel_avx2,
+	&hl7_kernel_sse2,
+#elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	&hl7_kernel_neon,
+#endif
+	&hl7_kernel_scalar,
+	NULL,
+};
+
+const struct hl7_kernel *hl7_kernel_chosen;
+
+const struct hl7_kernel *hl7_kernel_choose(void)
+{
+	const struct hl7_kernel *none = NULL;
+	unsigned i = 0;
+
+	while (!hl7_kernels[i]->usable())
+		i++;
+	/* A kernel selected by hand meanwhile stays. */
+	if (__atomic_compare_exchange_n(&hl7_kernel_chosen, &none, hl7_kernels[i], 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return hl7_kernels[i];
+	return none;
+}
+
+const char *hl7_kernel_name(void)
+{
+	return hl7_kernel()->name;
+}
+
+int hl7_kernel_select(const char *name)
+{
+	for (unsigned i = 0; hl7_kernels[i]; i++) {
+		if (strcmp(hl7_kernels[i]->name, name))
+			continue;
+		if (!hl7_kernels[i]->usable())
+			break;
+		__atomic_store_n(&hl7_kernel_chosen, hl7_kernels[i], __ATOMIC_RELEASE);
+		return 0;
+	}
+	return -ENOTSUP;
+}
+
+const uint8_t hl7_name_class[256] = {
+	['0'] = 2, ['1'] = 2, ['2'] = 2, ['3'] = 2, ['4'] = 2, ['5'] = 2, ['6'] = 2, ['7'] = 2, ['8'] = 2, ['9'] = 2,
+	['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1, ['J'] = 1,
+	['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1,
+	['U'] = 1, ['V'] = 1, ['W'] = 1, ['X'] = 1, ['Y'] = 1, ['Z'] = 1,
+};
