@@ -25,7 +25,7 @@ enum io_event_type {
 			     after the batch. Follows io_close() too, once nothing of the conn is in flight any more */
 	IO_FILE = 6,      /* tag: an io_write/read/... is done; result: bytes or -errno */
 	IO_WAKE = 7,      /* tag: a watched descriptor is readable (level: comes again until read) */
-	IO_PAUSED = 8,    /* conn: io_pause() has taken effect, no IO_RECEIVED until io_resume() */
+	IO_EOF = 8,       /* conn: the peer sends no more (it may still read); the core closes when it is done */
 };
 
 struct io_event {
@@ -73,9 +73,13 @@ void io_tag(struct io *io, uint32_t conn, uint64_t tag);
 /** io_send - send @bytes at @buf, which must stay as it is until IO_SENT or IO_CLOSED. One send in flight per conn. */
 void io_send(struct io *io, uint32_t conn, const void *buf, uint32_t bytes);
 
-/** io_pause - take in no more of this conn (its kernel buffer fills, the sender waits); io_resume takes it up again. */
+/** io_pause - take in no more of this conn (its kernel buffer fills, the sender waits); what was on its way still comes.
+ *  io_resume takes it up again. */
 void io_pause(struct io *io, uint32_t conn);
 void io_resume(struct io *io, uint32_t conn);
+
+/** io_finish - nothing more will be sent: the peer sees the end after what was sent. Receiving goes on. */
+void io_finish(struct io *io, uint32_t conn);
 
 /** io_close - close; @reset drops unsent bytes. IO_CLOSED follows when nothing refers to the conn or its buffers any more. */
 void io_close(struct io *io, uint32_t conn, bool reset);

@@ -96,6 +96,15 @@ const struct mr_rec *journal_record(const struct journal *j, uint64_t position);
  *  Returns record bytes, -ENOENT, -EBADMSG or -ENOSPC. */
 int64_t journal_read_sync(struct journal *j, uint64_t position, void *buf, size_t buf_bytes);
 
+/**
+ * journal_segment_fd - a read-only descriptor of the segment that holds @position, for io_read().
+ *
+ * The journal's own; stays open until 64 other segments were asked for, or the segment goes. @ret_offset  Offset of the
+ * position in it. Check what was read with mr_rec_check(.., journal_seed(j), 0). Returns it, -ENOENT or -errno. Opens a file the first time.
+ */
+int journal_segment_fd(struct journal *j, uint64_t position, uint64_t *ret_offset);
+uint32_t journal_seed(const struct journal *j);
+
 /* Unfinished work per segment keeps the segment: taken for each (message, destination), given when finished. */
 void journal_pin(struct journal *j, uint64_t position);
 void journal_unpin(struct journal *j, uint64_t position);

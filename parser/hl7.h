@@ -205,6 +205,17 @@ int hl7_path_compile(const char *text, uint32_t bytes, struct hl7_path *ret, str
  */
 int hl7_get(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span *ret);
 
+/**
+ * hl7_get_set - look up a set of paths at once.
+ *
+ * @ix     From hl7_index().
+ * @paths  @n compiled paths; those of one segment stand together, then the segment is looked for once.
+ * @ret    @n spans, all written: what hl7_get() would find, bytes 0 where it would return 0.
+ *
+ * Returns how many are populated.
+ */
+uint32_t hl7_get_set(const struct hl7_index *ix, const struct hl7_path *paths, uint32_t n, struct hl7_span *ret);
+
 /* One walk over all that a path with wild cards names. */
 struct hl7_iter {
 	const struct hl7_index *ix;
@@ -237,6 +248,65 @@ static inline int hl7_is_null(const char *msg, struct hl7_span value)
 {
 	return value.bytes == 2 && msg[value.offset] == '"' && msg[value.offset + 1] == '"';
 }
+
+/* ---- the whole message ------------------------------------------------------------------------------------------ */
+
+/* One smallest piece of a message: what stands between two delimiters. */
+struct hl7_element {
+	struct hl7_span value; /* may be empty */
+	uint32_t name;         /* hl7_name() of its segment, 0 on a line that is no segment */
+	uint32_t line;         /* number of the line, from 0, empty ones not counted */
+	uint32_t field;        /* 0 = the segment's name; MSH-1 and MSH-2 come as one element each */
+	uint32_t repetition;   /* from 1, and so below */
+	uint32_t component;
+	uint32_t subcomponent;
+	uint32_t end; /* the delimiter or line end that follows it; 0 = none, as at the message's end and around MSH-1 */
+};
+
+#define HL7_WALK_BLOCKS 16
+
+/* A walk over every element of a message; no index needed. */
+struct hl7_walk {
+	const char *msg; /* borrowed as long as the walk goes on */
+	uint32_t bytes;
+	uint32_t flags;
+	struct hl7_delims delims;
+	uint32_t start;      /* of the next element */
+	uint32_t name;       /* of the line it is in */
+	uint32_t line;
+	uint32_t at[4];      /* its field, repetition, component, sub-component */
+	uint32_t skip;       /* delimiters before this offset are values: MSH-2 */
+	uint32_t stage;      /* what comes next */
+	uint32_t block;      /* offset of the bytes that marks[] stands for */
+	uint32_t next;       /* next of marks[] to look at */
+	uint64_t bits;       /* what is left of the one looked at */
+	uint64_t marks[HL7_WALK_BLOCKS];
+	uint8_t level[256]; /* by byte: which counter a delimiter advances */
+};
+
+/**
+ * hl7_walk_init - begin a walk over every element of a message.
+ *
+ * @w       Caller-owned. Written on success only.
+ * @msg     First byte of the message. Borrowed as long as the walk goes on; nothing beyond @bytes is read.
+ * @bytes   Length without MLLP framing, 1..HL7_MSG_BYTES_MAX.
+ * @flags   0 or HL7_F_EOL_LENIENT.
+ * @reterr  Optional. Written on failure only.
+ * Returns 0, HL7_E_SIZE or the codes of hl7_msh_read().
+ */
+int hl7_walk_init(struct hl7_walk *w, const char *msg, uint32_t bytes, uint32_t flags, struct hl7_error *reterr);
+
+/**
+ * hl7_walk_next - the next elements, in the order of the message.
+ *
+ * @w    From hl7_walk_init().
+ * @ret  Room for @max elements.
+ * @max  At least 3; some dozens at a time are fastest.
+ *
+ * The values with the delimiters that follow them are the message, byte for byte, but for empty lines.
+ * Returns how many were written, 0 at the end. Cost: one pass over the message, constant memory.
+ */
+uint32_t hl7_walk_next(struct hl7_walk *w, struct hl7_element *ret, uint32_t max);
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
@@ -283,7 +353,8 @@ struct hl7_ack {
  *
  * MSH-3/4 and MSH-5/6 are swapped whole, MSH-9 is ACK by version and trigger, MSH-11, MSH-12 and MSH-18 are the
  * message's, MSH-15 and MSH-16 empty; MSA-2 is the message's MSH-10 byte for byte; ERR follows the message's version.
- * Delimiters are the message's. Every segment ends with CR.
+ * Delimiters are the message's; a time zone or version that they would cut is left out. @a->control_id, app and
+ * facility are written as they are. Every segment ends with CR.
  * Returns the length, or -ENOSPC if @out_max is below hl7_ack_bytes(@a) (nothing written).
  * Source: HL7 v2.1 to v2.9 ch. 2, acknowledgement messages, MSA and ERR.
  */

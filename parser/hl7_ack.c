@@ -79,6 +79,13 @@ static void put_times(struct answer *o, char c, unsigned n)
 	o->p += n;
 }
 
+/* The message may declare any punctuation a delimiter, that of our own texts too. */
+static int is_delim(const struct hl7_delims *d, char c)
+{
+	return c == d->field || c == d->component || c == d->repetition || c == d->escape || c == d->subcomponent ||
+	       c == d->truncation;
+}
+
 static void put_2digits(char *p, unsigned n)
 {
 	p[0] = (char)('0' + n / 10);
@@ -99,6 +106,7 @@ static void put_time(struct answer *o)
 	uint32_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
 	uint32_t month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
 	uint32_t minutes = (uint32_t)(offset < 0 ? -offset : offset);
+	char sign = offset < 0 ? '-' : '+';
 
 	put_2digits(o->p, year / 100 % 100);
 	put_2digits(o->p + 2, year % 100);
@@ -108,9 +116,9 @@ static void put_time(struct answer *o)
 	put_2digits(o->p + 10, of_day / 60 % 60);
 	put_2digits(o->p + 12, of_day % 60);
 	o->p += 14;
-	if (o->minor < 2)
+	if (o->minor < 2 || is_delim(&o->d, sign))
 		return;
-	put_char(o, offset < 0 ? '-' : '+');
+	put_char(o, sign);
 	put_2digits(o->p, minutes / 60 % 100);
 	put_2digits(o->p + 2, minutes % 60);
 	o->p += 4;
@@ -234,7 +242,7 @@ static void put_msh(struct answer *o, int version_usable)
 	put_char(o, f);
 	if (version_usable)
 		put_field(o, 12);
-	else
+	else if (!is_delim(&o->d, '.'))
 		put(o, "2.5", 3);
 	if (a->msh && a->msh->field[18].bytes) {
 		put_times(o, f, 6);

@@ -70,7 +70,7 @@ static uint32_t body_to_bytes(const struct hl7_delims *d, const char *body, uint
 
 int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max)
 {
-	uint32_t at = 0, n = 0;
+	uint32_t at = 0, n = 0; /* n never exceeds at */
 
 	while (at < in_bytes) {
 		uint32_t plain = delims->escape ? hl7_find1(in + at, in_bytes - at, delims->escape) : in_bytes - at;
@@ -92,9 +92,7 @@ int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_by
 			n += in_bytes - at;
 			break;
 		}
-		if (body_bytes > 2 * (out_max - n))
-			return -ENOSPC;
-		made = out_max > n ? body_to_bytes(delims, in + body, body_bytes, out + n) : 0;
+		made = body_bytes / 2 <= out_max - n && out_max > n ? body_to_bytes(delims, in + body, body_bytes, out + n) : 0;
 		if (made == 0) {
 			if (body_bytes + 2 > out_max - n)
 				return -ENOSPC;

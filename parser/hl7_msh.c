@@ -39,6 +39,11 @@ static int delims_read(const char *msg, uint32_t bytes, const char *segment, str
 	char *const slot[] = { &d.component, &d.repetition, &d.escape, &d.subcomponent, &d.truncation };
 	uint32_t n, declared;
 
+	if (bytes > 8 && !memcmp(msg + 3, "|^~\\&|", 6) && !memcmp(msg, segment, 3)) { /* nearly all messages */
+		*ret = (struct hl7_delims){ '|', '^', '~', '\\', '&', 0 };
+		*ret_msh2_bytes = 4;
+		return 0;
+	}
 	if (bom_at(msg, bytes))
 		return hl7_fail(reterr, HL7_E_BOM, 0, NULL, 0);
 	if (bytes < 4 || memcmp(msg, segment, 3) || msg[3] == '\r' || msg[3] == '\n')
@@ -71,7 +76,7 @@ int hl7_delims_read(const char *msg, uint32_t bytes, struct hl7_delims *ret, uin
 
 int hl7_msh_read(const char *msg, uint32_t bytes, struct hl7_msh *ret, struct hl7_error *reterr)
 {
-	uint32_t pos[HL7_MSH_FIELDS + 1], msh2, n, end;
+	uint32_t pos[HL7_MSH_FIELDS + 1 + HL7_SCAN_LINE_SLACK], msh2, n, end;
 	struct hl7_delims delims;
 	int rc = hl7_delims_read(msg, bytes, &delims, &msh2, reterr);
 
@@ -111,7 +116,7 @@ int hl7_msa_read(const char *msg, uint32_t bytes, struct hl7_msh *msh, struct hl
 {
 	struct hl7_msh head;
 	struct hl7_span field[5] = { { 0, 0 } };
-	uint32_t pos[4], at, n, end;
+	uint32_t pos[4 + HL7_SCAN_LINE_SLACK], at, n, end;
 	int rc = hl7_msh_read(msg, bytes, &head, reterr);
 
 	if (rc)

@@ -101,17 +101,52 @@ int hl7_path_compile(const char *text, uint32_t bytes, struct hl7_path *ret, str
 
 /* ---- path to bytes ---- */
 
+/* Spans made in a called function go through memory in two halves, which stalls the processor. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 static const struct hl7_span absent = { 0, 0 };
 
+/* Eight bytes of the message as a number, the first byte lowest. */
+static inline uint64_t load8(const char *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	w = __builtin_bswap64(w);
+#endif
+	return w;
+}
+
+/* The first @a or @b in msg[at..end), or @end. Values are short: eight bytes at a time, as long as the message has them. */
+static inline uint32_t find_delim(const struct hl7_index *ix, uint32_t at, uint32_t end, char a, char b)
+{
+	const uint64_t ones = 0x0101010101010101ull, spread_a = ones * (unsigned char)a, spread_b = ones * (unsigned char)b;
+
+	for (uint32_t tries = 4; at < end && at + 8 <= ix->bytes && tries; at += 8, tries--) {
+		uint64_t w = load8(ix->msg + at), x = w ^ spread_a, y = w ^ spread_b;
+		uint64_t hit = (((x - ones) & ~x) | ((y - ones) & ~y)) & ones << 7;
+
+		if (hit) { /* the lowest one is exact */
+			uint32_t found = at + (uint32_t)__builtin_ctzll(hit) / 8;
+
+			return found < end ? found : end;
+		}
+	}
+	return at < end ? at + hl7_find2(ix->msg + at, end - at, a, b) : end;
+}
+
 /* The n-th piece of @in between @delim; the piece after the last is absent. An undeclared delimiter divides nothing. */
-static struct hl7_span piece(const char *msg, struct hl7_span in, char delim, uint32_t n)
+ALWAYS_INLINE struct hl7_span piece(const struct hl7_index *ix, struct hl7_span in, char delim, uint32_t n)
 {
 	uint32_t at = in.offset, end = in.offset + in.bytes;
 
 	if (in.offset == 0)
 		return absent;
+	if (!delim)
+		return n == 1 ? in : absent;
 	for (;; n--) {
-		uint32_t found = at + (delim ? hl7_find1(msg + at, end - at, delim) : end - at);
+		uint32_t found = find_delim(ix, at, end, delim, delim);
 
 		if (n == 1)
 			return (struct hl7_span){ at, found - at };
@@ -121,7 +156,7 @@ static struct hl7_span piece(const char *msg, struct hl7_span in, char delim, ui
 	}
 }
 
-static struct hl7_span field_at(const struct hl7_index *ix, const struct hl7_segment *seg, const struct hl7_path *p)
+ALWAYS_INLINE struct hl7_span field_at(const struct hl7_index *ix, const struct hl7_segment *seg, const struct hl7_path *p)
 {
 	const uint32_t *entry = ix->entry + seg->first;
 	uint32_t n = p->field;
@@ -138,13 +173,32 @@ static struct hl7_span field_at(const struct hl7_index *ix, const struct hl7_seg
 	return (struct hl7_span){ entry[n - 1] + 1, entry[n] - entry[n - 1] - 1 };
 }
 
+/* The n-th component of a field's first repetition, in one go. */
+ALWAYS_INLINE struct hl7_span component_of_first(const struct hl7_index *ix, struct hl7_span in, uint32_t n)
+{
+	uint32_t at = in.offset, end = in.offset + in.bytes;
+	char component = ix->delims.component, repetition = ix->delims.repetition ? ix->delims.repetition : component;
+
+	if (in.offset == 0)
+		return absent;
+	for (;; n--) {
+		uint32_t found = find_delim(ix, at, end, component, repetition);
+
+		if (n == 1)
+			return (struct hl7_span){ at, found - at };
+		if (found == end || ix->msg[found] != component)
+			return absent;
+		at = found + 1;
+	}
+}
+
 /* Component and sub-component of one repetition. */
-static struct hl7_span within(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span value)
+ALWAYS_INLINE struct hl7_span within(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span value)
 {
 	if (p->component)
-		value = piece(ix->msg, value, ix->delims.component, p->component);
+		value = piece(ix, value, ix->delims.component, p->component);
 	if (p->subcomponent)
-		value = piece(ix->msg, value, ix->delims.subcomponent, p->subcomponent);
+		value = piece(ix, value, ix->delims.subcomponent, p->subcomponent);
 	return value;
 }
 
@@ -154,45 +208,96 @@ static int is_declaration(const struct hl7_path *p)
 	return p->header && p->field <= 2 && p->field != HL7_PATH_WHOLE;
 }
 
-static struct hl7_span declaration(const struct hl7_path *p, struct hl7_span value)
+ALWAYS_INLINE struct hl7_span declaration(const struct hl7_path *p, struct hl7_span value)
 {
 	int first = p->component <= 1 && p->subcomponent <= 1 && (p->repetition <= 1 || p->repetition == HL7_PATH_ALL);
 
 	return first ? value : absent;
 }
 
-int hl7_get(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span *ret)
+/* What a path without [*] names in one segment. */
+ALWAYS_INLINE struct hl7_span value_at(const struct hl7_index *ix, const struct hl7_segment *seg, const struct hl7_path *p)
+{
+	struct hl7_span value = field_at(ix, seg, p);
+
+	if (is_declaration(p))
+		return declaration(p, value);
+	if (p->repetition == 1 && p->component) {
+		value = component_of_first(ix, value, p->component);
+		return p->subcomponent ? piece(ix, value, ix->delims.subcomponent, p->subcomponent) : value;
+	}
+	if (p->repetition)
+		return within(ix, p, piece(ix, value, ix->delims.repetition, p->repetition));
+	return value;
+}
+
+/* The @sequence-th segment of a name, NULL if there are fewer. */
+static inline const struct hl7_segment *segment_find(const struct hl7_index *ix, uint32_t name, uint32_t sequence)
+{
+	const struct hl7_segment *seg = ix->segment, *end = seg - ix->segments;
+
+	for (; seg != end; seg--) {
+		if (seg->name == name && --sequence == 0)
+			return seg;
+	}
+	return NULL;
+}
+
+static int is_wild(const struct hl7_path *p)
+{
+	return p->sequence == HL7_PATH_ALL || p->repetition == HL7_PATH_ALL;
+}
+
+/* The first populated match of a path with wild cards. */
+static struct hl7_span first_match(const struct hl7_index *ix, const struct hl7_path *p)
 {
 	struct hl7_span value;
-	uint32_t seen = 0;
+	struct hl7_iter it;
 
-	if (p->sequence == HL7_PATH_ALL || p->repetition == HL7_PATH_ALL) {
-		struct hl7_iter it;
-
-		hl7_iter_init(&it, ix, p);
-		while (hl7_iter_next(&it, &value)) {
-			if (value.bytes) {
-				*ret = value;
-				return 1;
-			}
-		}
-		return 0;
-	}
-	for (uint32_t i = 0; i < ix->segments; i++) {
-		const struct hl7_segment *seg = hl7_segment_at(ix, i);
-
-		if (seg->name != p->name || ++seen != p->sequence)
-			continue;
-		value = field_at(ix, seg, p);
-		if (is_declaration(p))
-			value = declaration(p, value);
-		else if (p->repetition)
-			value = within(ix, p, piece(ix->msg, value, ix->delims.repetition, p->repetition));
+	hl7_iter_init(&it, ix, p);
+	while (hl7_iter_next(&it, &value)) {
 		if (value.bytes)
-			*ret = value;
-		return value.bytes != 0;
+			return value;
 	}
-	return 0;
+	return absent;
+}
+
+int hl7_get(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_span *ret)
+{
+	const struct hl7_segment *seg;
+	struct hl7_span value;
+
+	if (is_wild(p)) {
+		value = first_match(ix, p);
+	} else {
+		seg = segment_find(ix, p->name, p->sequence);
+		value = seg ? value_at(ix, seg, p) : absent;
+	}
+	if (value.bytes)
+		*ret = value;
+	return value.bytes != 0;
+}
+
+uint32_t hl7_get_set(const struct hl7_index *ix, const struct hl7_path *paths, uint32_t n, struct hl7_span *ret)
+{
+	const struct hl7_segment *seg = NULL;
+	uint32_t name = 0, sequence = 0, found = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct hl7_path *p = &paths[i];
+
+		if (is_wild(p)) {
+			ret[i] = first_match(ix, p);
+		} else {
+			if (p->name != name || p->sequence != sequence)
+				seg = segment_find(ix, p->name, p->sequence);
+			name = p->name;
+			sequence = p->sequence;
+			ret[i] = seg ? value_at(ix, seg, p) : absent;
+		}
+		found += ret[i].bytes != 0;
+	}
+	return found;
 }
 
 void hl7_iter_init(struct hl7_iter *it, const struct hl7_index *ix, const struct hl7_path *p)
@@ -259,7 +364,7 @@ int hl7_iter_next(struct hl7_iter *it, struct hl7_span *ret)
 		it->repetition = 0;
 		value = within(it->ix, p, next_repetition(it));
 	} else if (p->repetition && value.offset) {
-		value = within(it->ix, p, piece(it->ix->msg, value, it->ix->delims.repetition, p->repetition));
+		value = within(it->ix, p, piece(it->ix, value, it->ix->delims.repetition, p->repetition));
 	}
 	*ret = value;
 	return 1;

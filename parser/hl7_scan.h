@@ -16,9 +16,16 @@
 
 #define HL7_NONE UINT32_MAX
 
+/* Lines are noted first and taken down many at a time: this many at most, and a block's 64 more. */
+#define HL7_SCAN_LINES 64
+
 /* Words of index memory that must be free before a block of 64 bytes is taken in: 64 entries, 16 words that a vector
- * store may overrun, 64 lines of 4 words, and the last line's. The same for every kernel, so HL7_E_FULL is too. */
-#define HL7_SCAN_SLACK_WORDS (64 + 16 + 64 * 4 + 8)
+ * store may overrun, the lines noted and the block's 64, each of 4 words, and the last line's. The same for every
+ * kernel, so HL7_E_FULL is too. */
+#define HL7_SCAN_SLACK_WORDS (64 + 16 + (HL7_SCAN_LINES + 64) * 4 + 8)
+
+/* Words that hl7_kernel.line() may write past @max. */
+#define HL7_SCAN_LINE_SLACK (64 + 16)
 
 #define HL7_SCAN_DELIMS 6 /* how many values hl7_kernel.marks compares with */
 
@@ -29,7 +36,8 @@ struct hl7_kernel {
 	/* Indexes ix->msg: entries upwards from @mem, lines downwards from its end. @lf is '\n', or '\r' if LF ends no
 	 * line. 0 or HL7_E_FULL. */
 	int (*index)(struct hl7_index *ix, char lf, uint32_t *mem, uint32_t words);
-	/* Offsets of @field up to the first CR or LF, @max of them at most; @end gets the line's length. Returns how many. */
+	/* Offsets of @field up to the first CR or LF, @max of them at most; @end gets the line's length. Returns how many.
+	 * @pos has room for HL7_SCAN_LINE_SLACK more. */
 	uint32_t (*line)(const char *msg, uint32_t bytes, char field, uint32_t *pos, uint32_t max, uint32_t *end);
 	/* Offset of the first byte equal to @a, @b or @c, or @bytes. */
 	uint32_t (*find)(const char *buf, uint32_t bytes, char a, char b, char c);
@@ -60,16 +68,21 @@ static inline const struct hl7_kernel *hl7_kernel(void)
 	return __builtin_expect(k != NULL, 1) ? k : hl7_kernel_choose();
 }
 
-/* First byte equal to @a, or @bytes: short ranges, the usual ones, are not worth a call. */
-static inline uint32_t hl7_find1(const char *buf, uint32_t bytes, char a)
+/* First byte equal to @a or @b, or @bytes: short ranges, the usual ones, are not worth a call. */
+static inline uint32_t hl7_find2(const char *buf, uint32_t bytes, char a, char b)
 {
 	if (bytes > 48)
-		return hl7_kernel()->find(buf, bytes, a, a, a);
+		return hl7_kernel()->find(buf, bytes, a, b, b);
 	for (uint32_t i = 0; i < bytes; i++) {
-		if (buf[i] == a)
+		if (buf[i] == a || buf[i] == b)
 			return i;
 	}
 	return bytes;
+}
+
+static inline uint32_t hl7_find1(const char *buf, uint32_t bytes, char a)
+{
+	return hl7_find2(buf, bytes, a, a);
 }
 
 /* Shared by the files of the library: delimiters from the first bytes of a header segment, and failure details. */
@@ -77,7 +90,7 @@ int hl7_delims_read(const char *msg, uint32_t bytes, struct hl7_delims *ret, uin
 		    struct hl7_error *reterr);
 int hl7_fail(struct hl7_error *reterr, int code, uint32_t offset, const char *segment, uint16_t field);
 
-/* hl7_name() of what stands at a line's start, 0 if that is no segment name. Table: 1 = capital, 2 = digit. */
+/* hl7_name() of what stands at a line's start, 0 if that is no segment name. Table: 3 = capital, 2 = digit, 0 = other. */
 extern const uint8_t hl7_name_class[256];
 
 static inline uint32_t hl7_line_name(const char *line, uint32_t bytes, char field)
@@ -86,9 +99,7 @@ static inline uint32_t hl7_line_name(const char *line, uint32_t bytes, char fiel
 
 	if (bytes < 3 || (bytes > 3 && line[3] != field))
 		return 0;
-	if (hl7_name_class[u[0]] != 1 || !hl7_name_class[u[1]] || !hl7_name_class[u[2]])
-		return 0;
-	return hl7_name(line);
+	return (hl7_name_class[u[0]] & 1) & (hl7_name_class[u[1]] & hl7_name_class[u[2]]) >> 1 ? hl7_name(line) : 0;
 }
 
 #define HL7_NAME_MSH 0x48534du /* hl7_name("MSH") */

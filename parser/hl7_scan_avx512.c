@@ -93,5 +93,10 @@ SCAN_FN static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits
 	}
 }
 
+SCAN_FN static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
+{
+	return _pext_u64(ends, bits);
+}
+
 #include "hl7_scan_body.h"
 #endif

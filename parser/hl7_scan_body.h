@@ -9,6 +9,7 @@
  *   block_value(c)     struct value of c
  *   block_any2(b, x, y), block_any3(b, x, y, z), block_any6(b, v): bit i set if byte i equals one of the values
  *   block_fields(b, x, y, z, &ends): as block_any3; ends = bits of y or z
+ *   block_ranks(bits, ends): bit i set if the i-th bit of @bits is one of @ends too
  *   block_put(out, base, bits, n): writes base + position of each of the n bits of @bits, may overrun 16 words
  *
  * Runs on any core. It reads no byte outside the range given, so that a message may end at the edge of a mapping.
@@ -30,64 +31,107 @@ SCAN_FN static inline struct block block_at(const char *buf, uint32_t bytes, uin
 	return block_load(buf + bytes - 64);
 }
 
-/* Takes down one line that ends at @end, the @last-th entry. */
-SCAN_FN static inline void index_line(struct hl7_index *ix, struct hl7_segment *seg, uint32_t start, uint32_t end,
-				      uint32_t first, uint32_t last)
+/* The lines of the index pass: noted by the number of the entry that ends them, taken down many at a time. */
+struct index_lines {
+	struct hl7_segment *seg; /* where the next line goes */
+	uint32_t start;          /* offset of the next line */
+	uint32_t first;          /* its first entry */
+	uint32_t odd_lines;
+	uint32_t eol_lenient;
+};
+
+/* Takes down the line that the @last-th entry ends. An empty one is written too, and overwritten by the next. */
+SCAN_FN static inline void index_line(struct index_lines *x, const char *msg, char field, const uint32_t *mem, uint32_t last)
 {
-	seg->name = hl7_line_name(ix->msg + start, end - start, ix->delims.field);
-	seg->offset = start;
-	seg->first = first;
-	seg->fields = last - first;
-	ix->odd_lines += seg->name == 0;
+	uint32_t start = x->start, end = mem[last], empty = end == start;
+	uint32_t name = hl7_line_name(msg + start, end - start, field);
+
+	x->seg->name = name;
+	x->seg->offset = start;
+	x->seg->first = x->first;
+	x->seg->fields = last - x->first;
+	x->odd_lines += (name == 0) & !empty;
+	x->seg -= !empty;
+	x->start = end + 1;
+	x->first = last + 1;
+}
+
+__attribute__((noinline)) SCAN_FN static void index_lines(struct index_lines *ret, const char *msg, char field,
+							  const uint32_t *mem, uint32_t *noted, uint32_t n)
+{
+	struct index_lines x = *ret;
+
+	for (uint32_t i = 0; i < n; i++) {
+		index_line(&x, msg, field, mem, noted[i]);
+		x.eol_lenient += msg[x.start - 1] == '\n';
+	}
+	*ret = x;
+}
+
+/*
+ * Takes in one block that begins at @at: @bits are its field separators and line ends, @ends the line ends. @first is the
+ * number of its first entry. Returns how many lines were noted.
+ */
+SCAN_FN static inline uint32_t index_block(uint32_t *out, uint32_t *note, uint32_t first, uint32_t at, uint64_t bits,
+					   uint32_t n, uint64_t ends)
+{
+	uint64_t ranks = block_ranks(bits, ends); /* bit i: the i-th of @bits is a line end */
+	uint32_t lines = (uint32_t)__builtin_popcountll(ends);
+
+	block_put(out, at, bits, n);
+	/* Two at once, wanted or not: how many there are in a block is hard to predict, more than two are rare. */
+	note[0] = first + (uint32_t)__builtin_ctzll(ranks | 1ull << 63);
+	ranks &= ranks - 1;
+	note[1] = first + (uint32_t)__builtin_ctzll(ranks | 1ull << 63);
+	ranks &= ranks - 1;
+	for (note += 2; __builtin_expect(ranks != 0, 0); ranks &= ranks - 1)
+		*note++ = first + (uint32_t)__builtin_ctzll(ranks);
+	return lines;
 }
 
 SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint32_t words)
 {
 	const char *msg = ix->msg;
 	const uint32_t bytes = ix->bytes;
-	const struct value vf = block_value(ix->delims.field), vc = block_value('\r'), vl = block_value(lf);
+	const char field = ix->delims.field;
+	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value(lf);
 	struct hl7_segment *const top = (struct hl7_segment *)(void *)(mem + words) - 1;
-	uint32_t entries = 0, segments = 0, lenient = 0, start = 0, first = 0;
+	struct index_lines x = { .seg = top };
+	uint32_t noted[HL7_SCAN_LINES + 64 + 2], lines = 0, n, shift;
+	uint32_t entries = 0, limit = words; /* entries that fit beside the lines taken down */
+	uint64_t valid, ends, bits;
 
-	ix->odd_lines = 0;
 	for (uint32_t at = 0; at < bytes; at += 64) {
-		uint64_t valid, ends, bits;
-		uint32_t shift;
 		struct block b = block_at(msg, bytes, at, &shift, &valid);
 
-		if (__builtin_expect(entries + segments * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
-			return HL7_E_FULL;
 		bits = block_fields(b, vf, vc, vl, &ends) >> shift & valid;
 		ends = ends >> shift & valid;
-		uint32_t n = (uint32_t)__builtin_popcountll(bits);
-
-		block_put(mem + entries, at, bits, n);
-		for (; ends; ends &= ends - 1) {
-			uint32_t last = entries + (uint32_t)__builtin_popcountll(bits & ((ends & -ends) - 1));
-			uint32_t end = at + (uint32_t)__builtin_ctzll(ends);
-
-			if (msg[end] == '\n')
-				lenient++;
-			if (end > start) {
-				index_line(ix, top - segments, start, end, first, last);
-				segments++;
-			}
-			start = end + 1;
-			first = last + 1;
-		}
+		if (!bits)
+			continue;
+		if (__builtin_expect(entries + HL7_SCAN_SLACK_WORDS > limit, 0))
+			return HL7_E_FULL;
+		n = (uint32_t)__builtin_popcountll(bits);
+		lines += index_block(mem + entries, noted + lines, entries, at, bits, n, ends);
 		entries += n;
+		if (__builtin_expect(lines > HL7_SCAN_LINES, 0)) {
+			index_lines(&x, msg, field, mem, noted, lines);
+			limit = words - (uint32_t)(top - x.seg) * 4;
+			lines = 0;
+		}
 	}
-	if (start < bytes) { /* the last line has no terminator: the end of the message is one */
+	index_lines(&x, msg, field, mem, noted, lines);
+	if (x.start < bytes) { /* the last line has no end: the message's end is one */
+		if (__builtin_expect(entries + (uint32_t)(top - x.seg) * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
+			return HL7_E_FULL;
 		mem[entries] = bytes;
-		index_line(ix, top - segments, start, bytes, first, entries);
-		segments++;
-		entries++;
+		index_line(&x, msg, field, mem, entries++);
 	}
 	ix->entry = mem;
 	ix->segment = top;
 	ix->entries = entries;
-	ix->segments = segments;
-	ix->eol_lenient = lenient;
+	ix->segments = (uint32_t)(top - x.seg);
+	ix->odd_lines = x.odd_lines;
+	ix->eol_lenient = x.eol_lenient;
 	return 0;
 }
 
@@ -96,25 +140,26 @@ SCAN_FN static uint32_t scan_line(const char *msg, uint32_t bytes, char field, u
 	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value('\n');
 	uint32_t n = 0;
 
+	*end = bytes;
 	for (uint32_t at = 0; at < bytes; at += 64) {
 		uint64_t valid, ends, bits;
-		uint32_t shift;
+		uint32_t shift, more;
 		struct block b = block_at(msg, bytes, at, &shift, &valid);
 
 		bits = block_fields(b, vf, vc, vl, &ends) >> shift & valid;
 		ends = ends >> shift & valid;
-		bits &= ~ends;
-		if (ends)
-			bits &= (ends & -ends) - 1;
-		for (; bits && n < max; bits &= bits - 1)
-			pos[n++] = at + (uint32_t)__builtin_ctzll(bits);
+		bits &= ends ? (ends & -ends) - 1 : ~0ull;
+		more = (uint32_t)__builtin_popcountll(bits);
+		if (n < max) {
+			block_put(pos + n, at, bits, more);
+			n += more;
+		}
 		if (ends) {
 			*end = at + (uint32_t)__builtin_ctzll(ends);
-			return n;
+			break;
 		}
 	}
-	*end = bytes;
-	return n;
+	return n < max ? n : max;
 }
 
 SCAN_FN static uint32_t scan_find(const char *buf, uint32_t bytes, char a, char b, char c)

@@ -116,4 +116,14 @@ static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32
 		out[i] = base + (uint32_t)__builtin_ctzll(bits);
 }
 
+/* Line ends are few: a step for each. */
+static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
+{
+	uint64_t ranks = 0;
+
+	for (; ends; ends &= ends - 1)
+		ranks |= 1ull << __builtin_popcountll(bits & ((ends & -ends) - 1));
+	return ranks;
+}
+
 #include "hl7_scan_body.h"

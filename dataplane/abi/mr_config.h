@@ -44,6 +44,7 @@ enum mr_order_by { MR_ORDER_CONNECTION = 0, MR_ORDER_PEER = 1 /* sender's addres
 enum mr_dest_kind { MR_DEST_MLLP = 0, MR_DEST_FILE = 1 };
 enum mr_connect { MR_CONNECT_START = 0, MR_CONNECT_DEMAND = 1 };
 enum mr_on_reject { MR_REJECT_RETRY = 0, MR_REJECT_DEAD = 1, MR_REJECT_DROP = 2 };
+enum mr_answers { MR_ANSWERS_ALWAYS = 0 /* wait for an answer whatever MSH-15/16 say */, MR_ANSWERS_BY_MSH = 1 /* none expected where they say so */ };
 enum mr_file_format { MR_FILE_HL7 = 0 /* one file a message */, MR_FILE_BATCH = 1 /* FHS/BHS/../BTS/FTS files */ };
 
 struct mr_config_listener {
@@ -79,7 +80,7 @@ struct mr_config_dest {
 	uint16_t owner;         /* peer number that delivers to it: a worker, or MR_CONNECTOR_FILE */
 	uint16_t port;          /* MLLP */
 	uint8_t connections;    /* 1..MR_LANES_MAX: lanes, each one connection (file: always 1) */
-	uint8_t pad0;
+	uint8_t answers;        /* enum mr_answers (MLLP) */
 	uint16_t window;        /* outstanding messages per connection, 1..256 */
 	uint16_t pad1;
 	uint32_t host;          /* offset into strings: host name or numeric address (MLLP) */

@@ -10,7 +10,8 @@
  * Commits are whole blocks: the writer closes each batch with a PAD record up to the next block, so no durable block is
  * ever written twice. Each record carries its own position and the writer's epoch (a number that grows with every
  * recovery), so old bytes of a recycled file, and bytes that a crashed writer left behind a gap, are never taken for
- * records. Little-endian throughout.
+ * records. Every CRC starts from the journal's secret seed (of its random uuid), so that no sender can hide bytes in a
+ * message that look like records to a reader who lost its place. Little-endian throughout.
  */
 #ifndef MR_JOURNAL_H
 #define MR_JOURNAL_H
@@ -27,7 +28,7 @@ extern "C" {
 #define MR_SEGMENT_BYTES_MIN (1u << 20)
 
 enum mr_record_type {
-	MR_REC_PAD = 1,     /* nothing; fills a batch up to the block's end */
+	MR_REC_PAD = 1,     /* nothing; fills a batch up to the block's end, or a segment up to its end */
 	MR_REC_NAMES = 2,   /* listener and destination numbers to names, from here on */
 	MR_REC_MESSAGE = 3, /* one message taken in */
 	MR_REC_OUTCOME = 4, /* what became of messages at destinations */
@@ -47,7 +48,7 @@ struct mr_segment_header {
 };
 
 struct mr_rec { /* 32 bytes, before every body */
-	uint32_t crc;      /* CRC-32C of everything after this field: header rest and body */
+	uint32_t crc;      /* CRC-32C, from the journal's seed, of everything after this field: header rest and body */
 	uint32_t bytes;    /* header and body, without the alignment after it */
 	uint64_t position; /* of this header */
 	uint64_t time_ns;  /* realtime of the append */
@@ -85,8 +86,55 @@ struct mr_rec_names { /* body of NAMES: this, then listener_count + dest_count n
 	uint32_t dest_count;
 };
 
+struct mr_rec_pad { /* body of PAD; `rec.bytes` leads to the next block (or to the segment's end), the CRC covers only this */
+	uint64_t durable; /* as the writer knew it: what is before this was acknowledged, so it must be readable for ever */
+};
+#define MR_PAD_BYTES 40u /* shortest PAD; no record leaves less than this (but more than nothing) of a segment */
+
+enum mr_event {
+	MR_EVENT_START = 1,   /* first record of an epoch; arg: where the epoch before it ended */
+	MR_EVENT_STOP = 2,    /* closed in good order */
+	MR_EVENT_ADOPTED = 3, /* taken over by the worker of another core; arg: its number */
+};
+
+struct mr_rec_event { /* body of EVENT */
+	uint32_t kind; /* enum mr_event */
+	uint32_t pid;
+	uint64_t arg;
+};
+
+#define MR_OUTCOMES_MAX 1024 /* in one OUTCOME record */
+
+/*
+ * <sequence>.idx: what recovery needs of a whole segment, without the payloads. This header, then the segment's NAMES,
+ * OUTCOME and EVENT records as they are and its MESSAGE records without their payload, each 8-aligned; `rec.bytes` and
+ * `rec.crc` are those of the whole record. An accelerator only: without it, or if its CRC is wrong, the segment is read.
+ */
+#define MR_INDEX_MAGIC   0x584449524a524c4dull
+#define MR_INDEX_VERSION 1
+struct mr_index_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t crc;        /* CRC-32C, from the seed, of the rest of this struct; data_crc covers what follows */
+	uint8_t uuid[16];
+	uint64_t sequence;
+	uint64_t segment_bytes;
+	uint64_t data_bytes; /* after this header */
+	uint64_t last_ns;    /* time of the newest record */
+	uint64_t messages;
+	uint64_t outcomes;
+	uint32_t data_crc;   /* CRC-32C, from the seed */
+	uint32_t epoch;      /* of the last record */
+	uint64_t pad[3];
+};
+MR_STATIC_ASSERT(sizeof(struct mr_index_header) == 112, "index header");
+
+/** mr_journal_seed - what all CRCs of a journal start from. */
+uint32_t mr_journal_seed(const uint8_t uuid[16]);
+
 /** mr_crc32c - CRC-32C (Castagnoli) of @bytes at @p, continuing from @crc (0 first). Hardware where there is any. */
 uint32_t mr_crc32c(uint32_t crc, const void *p, size_t bytes);
+uint32_t mr_crc32c_portable(uint32_t crc, const void *p, size_t bytes); /* without hardware: for comparison */
 
 /** mr_rec_payload_offset - bytes from a MESSAGE record's header to its payload. */
 static inline uint32_t mr_rec_payload_offset(uint32_t dest_count)
@@ -98,11 +146,21 @@ static inline uint32_t mr_rec_payload_offset(uint32_t dest_count)
  * mr_rec_check - is there a whole valid record of @position at @p?
  *
  * @bytes  Readable bytes at @p (up to the segment's end).
- * @epoch_min  Epoch of the record before it: an older one means leftovers.
+ * @seed   mr_journal_seed() of the journal (journal_seed(), mr_reader_seed()).
+ * @epoch_min  Epoch of the record before it: an older one means leftovers. 0 if it is not known.
  * Checks size, position, epoch, type, the inner sizes of the type's body and the CRC. Returns the bytes to the next
  * record (aligned), or -ENODATA (zeros: never written), -EBADMSG (torn, corrupt or left over).
  */
-int64_t mr_rec_check(const void *p, size_t bytes, uint64_t position, uint32_t epoch_min);
+int64_t mr_rec_check(const void *p, size_t bytes, uint64_t position, uint32_t seed, uint32_t epoch_min);
+
+/**
+ * mr_index_rec_check - is there a whole record at @p in the data of an index (@bytes left)? Sizes only: the data's CRC has
+ * been checked. Returns the bytes to the next one, or -EBADMSG.
+ */
+int64_t mr_index_rec_check(const void *p, size_t bytes);
+
+/** mr_rec_seal - fill in the CRC of the record at @rec, everything else being in place. For writers (and tests). */
+void mr_rec_seal(struct mr_rec *rec, uint32_t seed);
 
 /*
  * The tail: the newest bytes of a living worker's journal, in a memfd of MR_TAIL_HEAD + tail_bytes, mapped read-only by
@@ -149,6 +207,24 @@ void mr_reader_close(struct mr_reader *r);
  */
 int mr_reader_message(struct mr_reader *r, uint64_t position, void *buf, size_t buf_bytes, uint32_t *ret_bytes);
 
+/**
+ * mr_reader_head - record header and message head of the MESSAGE at @position, without its payload (not CRC-checked when
+ * it comes from the file: use it for times and sizes only). Returns as mr_reader_message().
+ */
+int mr_reader_head(struct mr_reader *r, uint64_t position, struct mr_rec *ret_rec, struct mr_rec_message *ret_m);
+
+/**
+ * mr_reader_fd - a read-only descriptor of the segment that holds @position, for asynchronous reads.
+ *
+ * Stays open until 64 other segments were asked for. @ret_offset  Offset of the position in it. What is read must be
+ * checked with mr_rec_check(): the writer may have taken the file into use again (never while it holds something
+ * unfinished). After -EBADMSG call mr_reader_forget() and try once more. Returns it, -ENOENT or -errno.
+ */
+int mr_reader_fd(struct mr_reader *r, uint64_t position, uint64_t *ret_offset);
+void mr_reader_forget(struct mr_reader *r, uint64_t position);
+uint32_t mr_reader_seed(const struct mr_reader *r);
+const struct mr_tail *mr_reader_tail(const struct mr_reader *r); /* NULL if it was opened without one */
+
 /** mr_tail_map - map a tail memfd read-only, data part twice in a row after the head. Returns NULL and errno on failure. */
 const struct mr_tail *mr_tail_map(int fd);
 void mr_tail_unmap(const struct mr_tail *t);
@@ -165,12 +241,57 @@ static inline bool mr_tail_holds(const struct mr_tail *t, uint64_t position, uin
 	return position >= mr_load_relaxed(&t->start) && position + bytes <= mr_load(&t->end);
 }
 
+/** mr_segment_header_check - 0, or -EPROTO (not a segment, or another version), -EBADMSG (damaged). */
+int mr_segment_header_check(const struct mr_segment_header *h);
+
+/** mr_segment_name, mr_index_name - file name of a segment or its index; @ret of 32 bytes. */
+void mr_segment_name(uint64_t sequence, char ret[32]);
+void mr_index_name(uint64_t sequence, char ret[32]);
+
 /**
- * mr_scan - walk the records of one segment (or all of a journal folder) from the first to the last valid one.
+ * struct mr_walk - a walk over the records of one segment that stands whole in memory.
  *
- * The callback gets each record with its whole body; a non-zero return stops the scan and is returned. @ret_end gets the
- * position after the last valid record. A torn or corrupt place ends the segment's scan: -EBADMSG with @ret_end at the
- * place if valid data of the same epoch was expected there (a segment that is not the newest), 0 if it is the newest end.
+ * Set by mr_walk_init(); `position` is the place of the next record, `epoch` that of the last.
+ */
+struct mr_walk {
+	const char *base;   /* the segment's first byte */
+	uint64_t first;     /* its position */
+	uint64_t bytes;     /* of the segment */
+	uint64_t position;
+	uint32_t seed;
+	uint32_t epoch;
+};
+
+void mr_walk_init(struct mr_walk *w, const void *base, uint64_t sequence, uint64_t segment_bytes, uint32_t seed,
+		  uint32_t epoch);
+
+/**
+ * mr_walk_next - the next valid record, PADs and epoch starts included; NULL at the first place that is none.
+ *
+ * Goes over the place where a crashed writer stopped in mid-block and its successor began in the next block. At NULL,
+ * `position` is the place; it is first + bytes if the segment is full.
+ */
+const struct mr_rec *mr_walk_next(struct mr_walk *w);
+
+/**
+ * mr_walk_resync - after mr_walk_next() gave NULL: go to the next block that starts a valid record of this epoch or a
+ * later one. Returns false (nothing changed) if there is none. What follows may never have been acknowledged.
+ */
+bool mr_walk_resync(struct mr_walk *w);
+
+/**
+ * mr_walk_damaged - after mr_walk_next() gave NULL: does anything further on in this segment prove that the place was once
+ * valid and acknowledged? If not, it is where a writer crashed (or the journal ends).
+ */
+bool mr_walk_damaged(const struct mr_walk *w);
+
+/**
+ * mr_scan_segment - walk the records of one segment file from the first (or @from_position) to the last valid one.
+ *
+ * The callback gets each record with its whole body (PADs included); a non-zero return stops the scan and is returned.
+ * @ret_end gets the position after the last valid record (the segment's end if it is full). Returns 0, -EBADMSG if a
+ * record is damaged that was acknowledged (later ones prove it; @ret_end is the damaged place, the scan ends there),
+ * -EPROTO (not a segment), -errno. Whether an early end is damage in a segment that is not the newest, the caller knows.
  */
 typedef int mr_scan_fn(void *arg, const struct mr_rec *rec, const void *body);
 int mr_scan_segment(const char *path, uint64_t from_position, mr_scan_fn *fn, void *arg, uint64_t *ret_end);

@@ -24,7 +24,7 @@ extern "C" {
 enum mr_link_type {
 	/* process -> control */
 	MR_LINK_HELLO = 1,    /* u.hello */
-	MR_LINK_JOURNAL = 2,  /* u.journal; fd: tail memfd. Also control -> process, for the others' journals */
+	MR_LINK_JOURNAL = 2,  /* u.journal; fds: tail memfd, and the worker's duplicate table if it has one. Also control -> process, for the others' journals */
 	MR_LINK_READY = 3,    /* recovered, knows its peers, has taken up its destinations */
 	MR_LINK_ACCEPTING = 4,
 	MR_LINK_RESOLVE = 5,  /* u.resolve.dest: what is the address of this destination now? */

@@ -1,0 +1,758 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dest_mllp.c - delivering: one lane is one connection to an MLLP destination, with its items in order.
+ *
+ * Items come from their owners (queue.c here, or a ring), wait in the lane, are sent when the window has room, and are
+ * finished by dest_answer.c. A lane that fails puts what was sent back in front, in order, waits (exponential back-off
+ * with jitter) and connects again; nothing overtakes within a lane. Payloads are read where they lie: the journal's
+ * tail, else its file through io.h, with read-ahead. Called by core.c on the core's thread; never allocates.
+ */
+#include "core.h"
+#include "mllp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <xxhash.h>
+
+#define NONE UINT32_MAX
+
+static const struct mr_config_dest *lane_cfg(const struct core *c, const struct lane *l)
+{
+	return mr_config_dest(c->cfg, l->dest);
+}
+
+/* ---- set-up ---- */
+
+static bool dest_literal(const char *host, struct mr_link_addr *a)
+{
+	memset(a, 0, sizeof(*a));
+	if (inet_pton(AF_INET, host, a->bytes) == 1)
+		a->family = AF_INET;
+	else if (inet_pton(AF_INET6, host, a->bytes) == 1)
+		a->family = AF_INET6;
+	return a->family != 0;
+}
+
+int dest_init(struct core *c)
+{
+	uint32_t dests = c->cfg->dests.count, lanes = 0, at = 0;
+
+	c->dest = calloc(dests + 1, sizeof(*c->dest));
+	for (uint32_t d = 0; d < dests; d++)
+		if (mr_config_dest(c->cfg, d)->owner == c->index)
+			lanes += mr_config_dest(c->cfg, d)->connections;
+	c->lane = calloc(lanes + 1, sizeof(*c->lane));
+	c->item_count = lanes * c->cfg->workers * LANE_CREDIT + 1;
+	c->item = mmap(NULL, (size_t)c->item_count * sizeof(*c->item), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!c->dest || !c->lane || c->item == MAP_FAILED)
+		return -ENOMEM;
+	c->item_free = c->lane_list = c->report_head = c->report_tail = NONE;
+	c->lane_count = lanes;
+	for (uint32_t d = 0; d < dests; d++) {
+		const struct mr_config_dest *cd = mr_config_dest(c->cfg, d);
+
+		c->dest[d].paused = cd->paused;
+		if (cd->owner != c->index)
+			continue;
+		c->dest[d].mine = true;
+		c->dest[d].lane_first = at;
+		if (dest_literal(mr_config_string(c->cfg, cd->host), &c->dest[d].addr[0]))
+			c->dest[d].addr_count = 1;
+		for (uint32_t k = 0; k < cd->connections; k++, at++) {
+			c->lane[at] = (struct lane){.dest = (uint16_t)d, .lane = (uint8_t)k, .index = at, .conn = -1,
+						    .state = MR_LANE_IDLE, .wait_head = NONE, .wait_tail = NONE,
+						    .sent_head = NONE, .sent_tail = NONE};
+			c->lane[at].timer.kind = TAG_LANE;
+			dest_list(c, &c->lane[at]);
+		}
+	}
+	return 0;
+}
+
+void dest_list(struct core *c, struct lane *l)
+{
+	if (l->listed)
+		return;
+	l->listed = true;
+	l->list_next = c->lane_list;
+	c->lane_list = l->index;
+}
+
+static void lane_state(struct core *c, struct lane *l, uint8_t state, int error)
+{
+	struct mr_lane_info *i = &c->region.lanes[c->region.lane_first[l->dest] + l->lane];
+
+	if (l->state == MR_LANE_UP && state != MR_LANE_UP)
+		mr_count_dest(&c->region, MR_M_D_CONNECTED, l->dest, (uint64_t)-1);
+	else if (l->state != MR_LANE_UP && state == MR_LANE_UP)
+		mr_count_dest(&c->region, MR_M_D_CONNECTED, l->dest, 1);
+	l->state = state;
+	i->state = state == MR_LANE_UP && c->dest[l->dest].paused ? MR_LANE_PAUSED : state;
+	mr_set_own(&i->since_ns, c->realtime_ns);
+	mr_set_own(&i->retry_at_ns, l->retry_at_ns > c->now_ns ? c->realtime_ns + (l->retry_at_ns - c->now_ns) : 0);
+	i->failures = l->failures;
+	if (error)
+		i->error = error;
+}
+
+static void lane_outstanding(struct core *c, struct lane *l, int32_t change)
+{
+	l->sent_count += (uint32_t)change;
+	c->region.lanes[c->region.lane_first[l->dest] + l->lane].outstanding = l->sent_count;
+	mr_count_dest(&c->region, MR_M_D_OUTSTANDING, l->dest, (uint64_t)(int64_t)change);
+}
+
+/* ---- items ---- */
+
+bool dest_take(struct core *c, uint32_t owner, const struct mr_msg *m)
+{
+	struct lane *l;
+	uint32_t i = c->item_free;
+
+	if (m->dest >= c->cfg->dests.count || !c->dest[m->dest].mine || m->lane >= mr_config_dest(c->cfg, m->dest)->connections) {
+		mr_count_worker(&c->region, MR_M_W_STALE_OUTCOMES, 1);
+		return true; /* from an owner with another configuration; it hands out again when it has ours */
+	}
+	if (i != NONE)
+		c->item_free = c->item[i].next;
+	else if (c->item_used < c->item_count)
+		i = c->item_used++;
+	else
+		return false;
+	l = &c->lane[c->dest[m->dest].lane_first + m->lane];
+	c->item[i] = (struct lane_item){.m = *m, .next = NONE, .owner = (uint16_t)owner, .owner_gen = c->peer[owner].gen};
+	if (l->wait_tail == NONE)
+		l->wait_head = i;
+	else
+		c->item[l->wait_tail].next = i;
+	l->wait_tail = i;
+	l->wait_count++;
+	dest_list(c, l);
+	return true;
+}
+
+static uint32_t lane_pop_wait(struct core *c, struct lane *l)
+{
+	uint32_t i = l->wait_head;
+
+	l->wait_head = c->item[i].next;
+	if (l->wait_head == NONE)
+		l->wait_tail = NONE;
+	l->wait_count--;
+	return i;
+}
+
+static void lane_unlink_sent(struct core *c, struct lane *l, uint32_t item)
+{
+	uint32_t *at = &l->sent_head, last = NONE;
+
+	while (*at != item) {
+		must(*at != NONE);
+		last = *at;
+		at = &c->item[*at].next;
+	}
+	*at = c->item[item].next;
+	if (l->sent_tail == item)
+		l->sent_tail = last;
+	lane_outstanding(c, l, -1);
+}
+
+static void item_release(struct core *c, uint32_t i)
+{
+	c->item[i].next = c->item_free;
+	c->item_free = i;
+}
+
+static void item_report(struct core *c, uint32_t i)
+{
+	c->item[i].next = NONE;
+	if (c->report_tail == NONE)
+		c->report_head = i;
+	else
+		c->item[c->report_tail].next = i;
+	c->report_tail = i;
+}
+
+/* Outcomes to their owners, in order; one whose owner died since goes nowhere: the successor hands the work out again. */
+static void dest_report(struct core *c)
+{
+	while (c->report_head != NONE) {
+		uint32_t i = c->report_head;
+		struct lane_item *it = &c->item[i];
+		bool stale = it->owner != c->index && (it->owner_gen != c->peer[it->owner].gen || !c->peer[it->owner].present);
+
+		if (!stale) {
+			if (it->owner == c->index) {
+				if (!queue_outcomes_room(c))
+					return;
+				queue_outcome(c, &it->m);
+			} else if (!ring_push(c, it->owner, &it->m)) {
+				return;
+			}
+		}
+		c->report_head = it->next;
+		if (c->report_head == NONE)
+			c->report_tail = NONE;
+		item_release(c, i);
+	}
+}
+
+/* A sent item is finished: out of the lane, outcome to its owner. */
+void dest_finish(struct core *c, struct lane *l, uint32_t item, uint8_t result, uint8_t reason, const char *code)
+{
+	static const enum mr_metric metric[] = {0, MR_M_D_DELIVERED, MR_M_D_DEAD, MR_M_D_DROPPED};
+	struct lane_item *it = &c->item[item];
+
+	lane_unlink_sent(c, l, item);
+	l->past[l->past_at++ % LANE_IDS_REMEMBERED] = it->id_hash;
+	it->m.kind = MR_MSG_OUTCOME;
+	it->m.result = result;
+	it->m.reason = reason;
+	it->m.code[0] = code ? code[0] : 0;
+	it->m.code[1] = code ? code[1] : 0;
+	mr_count_dest(&c->region, metric[result], l->dest, 1);
+	item_report(c, item);
+	dest_list(c, l);
+}
+
+/* Sent items go back in front of the waiting ones, in their order. */
+static void lane_unsend(struct core *c, struct lane *l, bool count_attempt)
+{
+	uint32_t attempts_max = lane_cfg(c, l)->attempts_max;
+
+	for (uint32_t i = l->sent_head; i != NONE;) {
+		uint32_t next = c->item[i].next;
+
+		l->past[l->past_at++ % LANE_IDS_REMEMBERED] = c->item[i].id_hash;
+		if (count_attempt) {
+			c->item[i].m.attempts++;
+			mr_count_dest(&c->region, MR_M_D_RETRIES, l->dest, 1);
+			if (attempts_max && c->item[i].m.attempts >= attempts_max)
+				dest_finish(c, l, i, MR_RESULT_DEAD, MR_REASON_ATTEMPTS, NULL);
+		}
+		i = next;
+	}
+	if (l->sent_head == NONE)
+		return;
+	c->item[l->sent_tail].next = l->wait_head;
+	if (l->wait_tail == NONE)
+		l->wait_tail = l->sent_tail;
+	l->wait_head = l->sent_head;
+	l->wait_count += l->sent_count;
+	lane_outstanding(c, l, -(int32_t)l->sent_count);
+	l->sent_head = l->sent_tail = NONE;
+}
+
+void dest_owner_gone(struct core *c, uint32_t owner)
+{
+	for (uint32_t k = 0; k < c->lane_count; k++) { /* what it handed out and was not sent yet comes again */
+		struct lane *l = &c->lane[k];
+		uint32_t *at = &l->wait_head, last = NONE;
+
+		while (*at != NONE) {
+			uint32_t i = *at;
+
+			if (c->item[i].owner == owner) {
+				*at = c->item[i].next;
+				l->wait_count--;
+				item_release(c, i);
+			} else {
+				last = i;
+				at = &c->item[i].next;
+			}
+		}
+		l->wait_tail = last;
+	}
+}
+
+/* ---- connecting ---- */
+
+static uint64_t lane_backoff(struct core *c, struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+	uint64_t delay = d->retry_first_ns;
+
+	for (uint32_t n = 1; n < l->failures && delay < d->retry_max_ns; n++)
+		delay *= 2;
+	if (delay > d->retry_max_ns)
+		delay = d->retry_max_ns;
+	return delay - delay / 4 + io_random(c->io) % (delay / 2 + 1); /* 75 % to 125 % */
+}
+
+/* The lane's one timer follows whatever is due first. */
+static void lane_arm(struct core *c, struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+	uint64_t at = UINT64_MAX;
+
+	if (l->retry_at_ns > c->now_ns)
+		at = l->retry_at_ns;
+	if (l->state == MR_LANE_UP && l->sent_head != NONE && c->item[l->sent_head].sent_ns + d->ack_timeout_ns < at)
+		at = c->item[l->sent_head].sent_ns + d->ack_timeout_ns;
+	if (l->state == MR_LANE_RESOLVING && c->now_ns + d->connect_timeout_ns < at)
+		at = c->now_ns + d->connect_timeout_ns;
+	if (l->state == MR_LANE_UP && d->idle_timeout_ns && l->idle_since_ns && l->idle_since_ns + d->idle_timeout_ns < at)
+		at = l->idle_since_ns + d->idle_timeout_ns;
+	if (at != UINT64_MAX)
+		wheel_arm(&c->wheel, &l->timer, at);
+}
+
+static void lane_wait(struct core *c, struct lane *l, int error)
+{
+	l->failures++;
+	l->retry_at_ns = c->now_ns + lane_backoff(c, l);
+	lane_state(c, l, MR_LANE_BACKOFF, error);
+	lane_arm(c, l);
+	mr_region_error(&c->region, 4001, l->dest, error, c->realtime_ns);
+	if (l->failures == 2 || error != -ECONNRESET)
+		link_trouble(c, 4, 4001, l->dest, error, false, "destination %s: %s; trying again", lane_cfg(c, l)->name,
+			     strerror(-error));
+}
+
+static void lane_connect(struct core *c, struct lane *l)
+{
+	struct dest *d = &c->dest[l->dest];
+	int r = io_connect(c->io, &d->addr[d->addr_next++ % d->addr_count], lane_cfg(c, l)->port,
+			   lane_cfg(c, l)->connect_timeout_ns, core_tag(TAG_LANE, l->index));
+
+	if (r < 0) {
+		lane_wait(c, l, r);
+		return;
+	}
+	l->conn = r;
+	lane_state(c, l, MR_LANE_CONNECTING, 0);
+}
+
+static void lane_start(struct core *c, struct lane *l)
+{
+	struct mr_link_addr literal;
+	struct mr_link_msg ask = {.type = MR_LINK_RESOLVE};
+
+	if (dest_literal(mr_config_string(c->cfg, lane_cfg(c, l)->host), &literal)) {
+		lane_connect(c, l);
+		return;
+	}
+	if (c->link_fd < 0) { /* nobody to ask: the last known address will do */
+		if (c->dest[l->dest].addr_count)
+			lane_connect(c, l);
+		else
+			lane_wait(c, l, -EHOSTUNREACH);
+		return;
+	}
+	ask.u.resolve.dest = l->dest;
+	link_send(c, &ask, NULL, 0);
+	lane_state(c, l, MR_LANE_RESOLVING, 0);
+	lane_arm(c, l);
+}
+
+void dest_resolved(struct core *c, const struct mr_link_msg *m)
+{
+	struct dest *d;
+
+	if (m->u.resolve.dest >= c->cfg->dests.count || m->u.resolve.count > MR_LINK_ADDRS_MAX)
+		return;
+	d = &c->dest[m->u.resolve.dest];
+	if (!d->mine)
+		return;
+	if (m->u.resolve.count) {
+		memcpy(d->addr, m->u.resolve.addr, sizeof(d->addr));
+		d->addr_count = m->u.resolve.count;
+	}
+	for (uint32_t k = 0; k < mr_config_dest(c->cfg, m->u.resolve.dest)->connections; k++) {
+		struct lane *l = &c->lane[d->lane_first + k];
+
+		if (l->state != MR_LANE_RESOLVING)
+			continue;
+		if (d->addr_count)
+			lane_connect(c, l);
+		else
+			lane_wait(c, l, -EHOSTUNREACH);
+	}
+}
+
+/* The connection is of no more use. What was sent and not answered will be sent again, first. */
+void dest_lane_failed(struct core *c, struct lane *l, int error, bool count_attempt)
+{
+	lane_unsend(c, l, count_attempt);
+	if (l->conn >= 0 && !l->closing) {
+		l->closing = true; /* the rest follows when IO_CLOSED says that nothing refers to our memory any more */
+		io_close(c->io, (uint32_t)l->conn, true);
+	}
+	lane_wait(c, l, error);
+}
+
+/* The destination said "not now": what was sent goes back in front and is sent again later, on the same connection. */
+void dest_retry_later(struct core *c, struct lane *l)
+{
+	lane_unsend(c, l, true);
+	l->failures++;
+	l->retry_at_ns = c->now_ns + lane_backoff(c, l);
+	lane_state(c, l, l->state, 0);
+	lane_arm(c, l);
+}
+
+/* ---- sending ---- */
+
+static void lane_give_out(struct core *c, struct lane *l)
+{
+	frame_give(c->frames, l->out, l->out_room);
+	l->out = NULL;
+	l->out_room = l->out_bytes = 0;
+}
+
+static void lane_give_ahead(struct core *c, struct lane *l)
+{
+	frame_give(c->frames, l->ahead, l->ahead_room);
+	l->ahead = NULL;
+	l->ahead_room = l->ahead_bytes = 0;
+}
+
+/* The message at the head of the lane cannot be had from its journal: it is dead, and that is said loudly. */
+static void lane_unreadable(struct core *c, struct lane *l)
+{
+	uint32_t i = lane_pop_wait(c, l);
+
+	c->item[i].next = NONE; /* through the sent list, so that it ends as every other does */
+	if (l->sent_tail == NONE)
+		l->sent_head = i;
+	else
+		c->item[l->sent_tail].next = i;
+	l->sent_tail = i;
+	lane_outstanding(c, l, 1);
+	link_trouble(c, 3, 3005, l->dest, (int64_t)c->item[i].m.position, false,
+		     "journal %u: the message at position %llu cannot be read", c->item[i].m.journal,
+		     (unsigned long long)c->item[i].m.position);
+	mr_count_worker(&c->region, MR_M_W_JOURNAL_ERRORS, 1);
+	dest_finish(c, l, i, MR_RESULT_DEAD, MR_REASON_UNREADABLE, NULL);
+}
+
+/* Starts reading the journal's file from the head item on; later items are likely to come along. */
+static void lane_read(struct core *c, struct lane *l, const struct lane_item *it)
+{
+	uint64_t offset, need = it->m.bytes + (uint64_t)mr_rec_payload_offset(MR_MSG_DESTS_MAX) + 8;
+	uint64_t want = need < LANE_READ_BYTES ? LANE_READ_BYTES : need;
+	int fd = source_fd(c, it->m.journal, it->m.position, &offset);
+
+	if (fd < 0) {
+		lane_unreadable(c, l);
+		return;
+	}
+	if (offset + want > c->cfg->segment_bytes && offset < c->cfg->segment_bytes)
+		want = c->cfg->segment_bytes - offset;
+	if (l->ahead_room < want) {
+		lane_give_ahead(c, l);
+		l->ahead = frame_take(c->frames, want, &l->ahead_room);
+		if (!l->ahead) { /* memory is short: later */
+			l->retry_at_ns = c->now_ns + STALL_RETRY_NS;
+			lane_arm(c, l);
+			return;
+		}
+	}
+	l->ahead_bytes = 0;
+	l->ahead_journal = it->m.journal;
+	l->ahead_from = it->m.position;
+	l->ahead_want = (uint32_t)want;
+	l->reading = true;
+	io_read(c->io, fd, l->ahead, l->ahead_want, offset, core_tag(TAG_LANE_READ, l->index));
+}
+
+/* From the read-ahead, if the record is wholly in it and sound. */
+static int64_t lane_from_ahead(struct core *c, struct lane *l, const struct lane_item *it, char *to)
+{
+	uint64_t at = it->m.position - l->ahead_from;
+	const struct mr_rec_message *m;
+	const char *p = l->ahead + at;
+
+	if (!l->ahead_bytes || it->m.journal != l->ahead_journal || it->m.position < l->ahead_from || at >= l->ahead_bytes)
+		return -EAGAIN;
+	if (mr_rec_check(p, l->ahead_bytes - at, it->m.position, source_seed(c, it->m.journal), 0) < 0)
+		return at ? -EAGAIN : -EBADMSG;
+	m = (const struct mr_rec_message *)(p + sizeof(struct mr_rec));
+	if (((const struct mr_rec *)p)->type != MR_REC_MESSAGE || m->payload_bytes != it->m.bytes)
+		return -EBADMSG;
+	memcpy(to, p + mr_rec_payload_offset(m->dest_count), it->m.bytes);
+	return it->m.bytes;
+}
+
+void dest_read_done(struct core *c, uint32_t lane, int32_t result)
+{
+	struct lane *l = &c->lane[lane];
+
+	l->reading = false;
+	l->ahead_bytes = result > 0 ? (uint32_t)result : 0;
+	dest_list(c, l);
+	if (l->wait_head == NONE)
+		return;
+	if (l->ahead_bytes && mr_rec_check(l->ahead, l->ahead_bytes, l->ahead_from, source_seed(c, l->ahead_journal), 0) >= 0) {
+		l->read_again = false;
+		return;
+	}
+	l->ahead_bytes = 0;
+	if (c->item[l->wait_head].m.position != l->ahead_from || c->item[l->wait_head].m.journal != l->ahead_journal)
+		return; /* its owner went away meanwhile */
+	source_forget(c, l->ahead_journal, l->ahead_from);
+	if (l->read_again)
+		lane_unreadable(c, l);
+	l->read_again = !l->read_again; /* once more: the file may have been another one's successor */
+}
+
+uint64_t dest_id_hash(const struct core *c, const char *id, uint32_t bytes)
+{
+	return XXH3_64bits_withSeed(id, bytes, c->hash_seed) | 1;
+}
+
+/* What the answer must name, read from the message that is about to go. */
+static void lane_note_id(struct core *c, struct lane *l, struct lane_item *it, const char *msg)
+{
+	struct hl7_msh msh;
+	struct hl7_span id = {0, 0};
+
+	it->no_answer = false;
+	if (hl7_msh_read(msg, it->m.bytes, &msh, NULL) == 0) {
+		const struct hl7_span *f = msh.field;
+
+		id = f[10];
+		if (lane_cfg(c, l)->answers == MR_ANSWERS_BY_MSH && (f[15].bytes || f[16].bytes))
+			it->no_answer = (!f[15].bytes || (f[15].bytes == 2 && !memcmp(msg + f[15].offset, "NE", 2))) &&
+					(!f[16].bytes || (f[16].bytes == 2 && !memcmp(msg + f[16].offset, "NE", 2)));
+	}
+	it->id_bytes = id.bytes < UINT16_MAX ? (uint16_t)id.bytes : UINT16_MAX;
+	memcpy(it->id, msg + id.offset, id.bytes < sizeof(it->id) ? id.bytes : sizeof(it->id));
+	it->id_hash = dest_id_hash(c, msg + id.offset, id.bytes);
+}
+
+/* Room for one more framed message of @bytes behind what is composed; takes a larger block if nothing is composed yet. */
+static bool lane_room(struct core *c, struct lane *l, uint32_t bytes)
+{
+	uint32_t need = bytes + MLLP_OVERHEAD;
+
+	if (l->out && l->out_bytes + need <= l->out_room)
+		return true;
+	if (l->out_bytes)
+		return false;
+	lane_give_out(c, l);
+	l->out = frame_take(c->frames, need > LANE_OUT_BYTES ? need : LANE_OUT_BYTES, &l->out_room);
+	if (!l->out) {
+		l->retry_at_ns = c->now_ns + STALL_RETRY_NS;
+		lane_arm(c, l);
+	}
+	return l->out != NULL;
+}
+
+static void lane_compose(struct core *c, struct lane *l)
+{
+	uint32_t window = lane_cfg(c, l)->window;
+
+	while (l->wait_head != NONE && l->sent_count < window) {
+		struct lane_item *it = &c->item[l->wait_head];
+		char *at;
+		int64_t n;
+		uint32_t i;
+
+		if (!lane_room(c, l, it->m.bytes))
+			break;
+		at = l->out + l->out_bytes;
+		n = source_payload(c, it->m.journal, it->m.position, at + 1, it->m.bytes);
+		if (n < 0)
+			n = lane_from_ahead(c, l, it, at + 1);
+		if (n < 0) {
+			lane_read(c, l, it);
+			break;
+		}
+		at[0] = MLLP_SB;
+		at[n + 1] = MLLP_EB;
+		at[n + 2] = MLLP_CR;
+		l->out_bytes += (uint32_t)n + MLLP_OVERHEAD;
+		lane_note_id(c, l, it, at + 1);
+		it->sent_ns = c->now_ns;
+		i = lane_pop_wait(c, l);
+		it->next = NONE;
+		if (l->sent_tail == NONE)
+			l->sent_head = i;
+		else
+			c->item[l->sent_tail].next = i;
+		l->sent_tail = i;
+		lane_outstanding(c, l, 1);
+		mr_count_dest(&c->region, MR_M_D_SENT, l->dest, 1);
+		mr_count_dest(&c->region, MR_M_D_SENT_BYTES, l->dest, (uint64_t)n);
+	}
+	if (!l->out_bytes)
+		return;
+	l->sending = true;
+	l->idle_since_ns = 0;
+	io_send(c->io, (uint32_t)l->conn, l->out, l->out_bytes);
+	if (!l->timer.prev || l->timer.deadline_ns > c->now_ns + lane_cfg(c, l)->ack_timeout_ns)
+		lane_arm(c, l);
+}
+
+static void lane_pump(struct core *c, struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+	bool work = l->wait_head != NONE && !c->dest[l->dest].paused && !c->draining;
+
+	if (l->retry_at_ns > c->now_ns || l->closing)
+		return;
+	if (l->state == MR_LANE_UP) {
+		if (work && !l->sending && !l->reading)
+			lane_compose(c, l);
+		return;
+	}
+	if ((l->state == MR_LANE_IDLE || l->state == MR_LANE_BACKOFF) && l->conn < 0) {
+		if (work || (d->connect == MR_CONNECT_START && !c->draining && c->state >= MR_STATE_READY))
+			lane_start(c, l);
+		else
+			lane_state(c, l, MR_LANE_IDLE, 0);
+	}
+}
+
+void dest_pump(struct core *c)
+{
+	uint32_t i = c->lane_list;
+
+	c->lane_list = NONE;
+	while (i != NONE) {
+		struct lane *l = &c->lane[i];
+
+		i = l->list_next;
+		l->listed = false;
+		lane_pump(c, l);
+	}
+	dest_report(c);
+}
+
+/* ---- events ---- */
+
+static void lane_up(struct core *c, struct lane *l)
+{
+	l->progress = 0;
+	l->in_bytes = l->in_scanned = 0;
+	l->idle_since_ns = c->now_ns;
+	lane_state(c, l, MR_LANE_UP, 0);
+	mr_count_dest(&c->region, MR_M_D_CONNECTS, l->dest, 1);
+	link_trouble(c, 4, 4001, l->dest, 0, true, "destination %s: connected", lane_cfg(c, l)->name);
+	dest_list(c, l);
+}
+
+static void lane_closed(struct core *c, struct lane *l, int32_t result)
+{
+	bool was_up = l->state == MR_LANE_UP, was_closing = l->closing;
+
+	l->conn = -1;
+	l->closing = l->sending = false;
+	lane_give_out(c, l);
+	frame_give(c->frames, l->in, l->in_room);
+	l->in = NULL;
+	l->in_room = l->in_bytes = l->in_scanned = 0;
+	dest_list(c, l);
+	if (was_closing)
+		return; /* we closed it: state and back-off are set already */
+	if (!was_up)
+		mr_count_dest(&c->region, MR_M_D_CONNECT_ERRORS, l->dest, 1);
+	if (was_up && l->progress && l->sent_head == NONE) { /* it served us and went: no failure */
+		l->failures = 0;
+		lane_state(c, l, MR_LANE_IDLE, 0);
+		l->retry_at_ns = l->wait_head != NONE ? 0 : c->now_ns + lane_cfg(c, l)->retry_first_ns;
+		lane_arm(c, l);
+		return;
+	}
+	dest_lane_failed(c, l, result ? result : -ECONNRESET, was_up);
+}
+
+static void lane_on_sent(struct core *c, struct lane *l)
+{
+	l->sending = false;
+	if (l->out_room > LANE_OUT_BYTES || l->wait_head == NONE)
+		lane_give_out(c, l);
+	l->out_bytes = 0;
+	dest_list(c, l);
+	while (l->sent_head != NONE && c->item[l->sent_head].no_answer)
+		dest_finish(c, l, l->sent_head, MR_RESULT_DELIVERED, MR_REASON_NONE, NULL);
+}
+
+void dest_event(struct core *c, const struct io_event *e)
+{
+	struct lane *l = &c->lane[e->tag & 0xffffffffu];
+	bool mine = l->conn == (int32_t)e->conn;
+
+	switch (e->type) {
+	case IO_CONNECTED:
+		if (mine && !l->closing)
+			lane_up(c, l);
+		break;
+	case IO_RECEIVED:
+		if (mine && !l->closing)
+			dest_answer(c, l, e->data, e->bytes);
+		io_release(c->io, e->buffer);
+		break;
+	case IO_SENT:
+		if (mine && !l->closing)
+			lane_on_sent(c, l);
+		break;
+	case IO_EOF:
+		if (mine && !l->closing)
+			io_close(c->io, e->conn, false);
+		break;
+	case IO_CLOSED:
+		if (mine)
+			lane_closed(c, l, e->result);
+		break;
+	}
+}
+
+void dest_timer(struct core *c, struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+
+	dest_list(c, l);
+	if (l->state == MR_LANE_RESOLVING && !l->closing) {
+		if (c->dest[l->dest].addr_count)
+			lane_connect(c, l);
+		else
+			lane_wait(c, l, -EHOSTUNREACH);
+	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head != NONE &&
+		   c->now_ns >= c->item[l->sent_head].sent_ns + d->ack_timeout_ns) {
+		/* The answer may still come, and must never be taken for a later message's: this connection is poisoned. */
+		mr_count_dest(&c->region, MR_M_D_ACK_TIMEOUT, l->dest, 1);
+		dest_lane_failed(c, l, -ETIMEDOUT, true);
+		return;
+	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head == NONE && l->wait_head == NONE && !l->sending &&
+		   d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns && l->idle_since_ns &&
+		   c->now_ns >= l->idle_since_ns + d->idle_timeout_ns) {
+		l->closing = true;
+		io_close(c->io, (uint32_t)l->conn, false);
+		lane_state(c, l, MR_LANE_IDLE, 0);
+	}
+	lane_arm(c, l);
+}
+
+void dest_pause(struct core *c, uint32_t dest, bool paused)
+{
+	struct dest *d = &c->dest[dest];
+
+	d->paused = paused;
+	if (!d->mine)
+		return;
+	mr_gauge_dest(&c->region, MR_M_D_PAUSED, dest, paused);
+	for (uint32_t k = 0; k < mr_config_dest(c->cfg, dest)->connections; k++) {
+		struct lane *l = &c->lane[d->lane_first + k];
+
+		if (!paused)
+			l->retry_at_ns = 0;
+		lane_state(c, l, l->state, 0);
+		dest_list(c, l);
+	}
+}
+
+uint32_t dest_outstanding(const struct core *c)
+{
+	uint32_t n = c->report_head != NONE;
+
+	for (uint32_t i = 0; i < c->lane_count; i++)
+		n += c->lane[i].sent_count;
+	return n;
+}
