@@ -13,14 +13,19 @@
 #define VARIABLE_PREFIX "MILLRACE_"
 #define VARIABLES_MAX   10000
 
-/* Variables of the programs themselves, no settings. */
-static const char *const reserved[] = { "CONFIG", "CORPUS", "BUILD", "LOG" };
+/* Variables of the programs and the tests themselves, no settings. A star ends a prefix. */
+static const char *const reserved[] = { "CONFIG", "CORPUS", "BUILD", "LOG", "KEEP", "SEED", "TEST_*" };
 
 struct variable {
 	const struct config_source *source; /* "NAME=value" */
 	const char *rest;                   /* name after the prefix, NUL-terminated */
 	const char *value;                  /* in the source's text */
 };
+
+static struct config_place place_of_name(const struct variable *v)
+{
+	return (struct config_place){ v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1 };
+}
 
 static char variable_char(char ch)
 {
@@ -179,7 +184,7 @@ static uint32_t variable_item(struct config *c, const struct variable *v, const 
 		if (!after || *after != '_' || !variable_setting(scope, after + 1, path, &s))
 			continue;
 		if (found++) {
-			config_say(c, (struct config_place){ v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1 },
+			config_say(c, place_of_name(v),
 				   CONFIG_E_ENVIRONMENT, "this fits \"%.64s\" and \"%.64s\"", first, name);
 			return found;
 		}
@@ -218,7 +223,7 @@ static bool variable_new_item(struct config *c, const struct variable *v, const 
 	for (item = section->first; item; item = item->next)
 		config_nearest_try(&near, item->key->text, item->key);
 	if (config_nearest_found(&near))
-		config_hint_nearest(config_say(c, (struct config_place){ v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1 },
+		config_hint_nearest(config_say(c, place_of_name(v),
 					       CONFIG_E_NEW_BY_VARIABLE, "this makes a new item \"%s\" of %s", name, section_name),
 				    &near);
 	variable_set(c, v, tree_map(c, v, section, name), path, s);
@@ -227,9 +232,10 @@ static bool variable_new_item(struct config *c, const struct variable *v, const 
 
 static void variable_apply(struct config *c, const struct variable *v)
 {
-	struct config_nearest near = { .text = v->rest };
+	struct config_nearest near = { 0 };
 	const struct config_setting *s;
 	char path[MR_NAME_BYTES];
+	const char *name;
 
 	if (variable_setting(CONFIG_ROOT, v->rest, path, &s)) {
 		variable_set(c, v, c->tree, path, s);
@@ -244,16 +250,21 @@ static void variable_apply(struct config *c, const struct variable *v)
 		    variable_new_item(c, v, rest + 1, sections[i].section, sections[i].scope))
 			return;
 	}
+	name = config_copy(c, v->source->text, (size_t)(v->value - v->source->text) - 1);
+	if (!name)
+		return;
+	near.text = name;
 	for (uint32_t i = 0; config_setting_at(CONFIG_ROOT, i); i++) {
 		const char *from = config_setting_at(CONFIG_ROOT, i)->path;
+		size_t n = strlen(VARIABLE_PREFIX);
 
-		for (size_t n = 0; n <= strlen(from); n++)
-			path[n] = variable_char(from[n]);
+		memcpy(path, VARIABLE_PREFIX, n);
+		for (; *from; from++)
+			path[n++] = variable_char(*from);
+		path[n] = 0;
 		config_nearest_try(&near, path, NULL);
 	}
-	config_hint_nearest(config_say(c, (struct config_place){ v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1 },
-				       CONFIG_E_UNKNOWN_VARIABLE, VARIABLE_PREFIX "%.100s fits no setting", v->rest),
-			    &near);
+	config_hint_nearest(config_say(c, place_of_name(v), CONFIG_E_UNKNOWN_VARIABLE, "%.100s fits no setting", name), &near);
 }
 
 static int by_text(const void *a, const void *b)
@@ -264,7 +275,9 @@ static int by_text(const void *a, const void *b)
 static bool is_reserved(const char *rest, size_t bytes)
 {
 	for (uint32_t i = 0; i < MR_ARRAY_LEN(reserved); i++) {
-		if (strlen(reserved[i]) == bytes && memcmp(reserved[i], rest, bytes) == 0)
+		size_t n = strcspn(reserved[i], "*");
+
+		if ((reserved[i][n] ? bytes >= n : bytes == n) && memcmp(reserved[i], rest, n) == 0)
 			return true;
 	}
 	return false;

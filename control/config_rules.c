@@ -292,10 +292,11 @@ static const char *dest_name(const struct config *c, uint32_t i)
 struct space {
 	const char *(*name)(const struct config *c, uint32_t i);
 	const char *what;
-	uint32_t count, max;
+	uint32_t count;
+	bool unknown; /* some name was wrong: what it meant cannot be said to be missing elsewhere */
 };
 
-static int resolve_one(struct config *c, const struct space *space, const struct config_node *n, uint16_t *list, uint32_t *count)
+static void resolve_one(struct config *c, struct space *space, const struct config_node *n, uint16_t *list, uint32_t *count)
 {
 	struct config_nearest near = { .text = n->text };
 	const char *name;
@@ -307,22 +308,20 @@ static int resolve_one(struct config *c, const struct space *space, const struct
 			for (uint32_t k = 0; k < *count; k++) {
 				if (list[k] == i) {
 					config_say(c, config_place_of(n), CONFIG_E_DUPLICATE, "%s \"%.63s\" is named twice", space->what, name);
-					return 0;
+					return;
 				}
 			}
-			if (*count < space->max)
-				list[*count] = (uint16_t)i;
-			(*count)++;
-			return 0;
+			list[(*count)++] = (uint16_t)i;
+			return;
 		}
 		config_nearest_try(&near, name, dest ? c->dests[i].item.node->key : c->listeners[i].item.node->key);
 	}
 	config_hint_nearest(config_say(c, config_place_of(n), CONFIG_E_UNKNOWN_NAME, "unknown %s \"%.80s\"", space->what, n->text), &near);
-	return -1;
+	space->unknown = true;
 }
 
 /* A name, a list of names, or "*" where that is legal. Returns the list (arena), its length in @ret_count. */
-static uint16_t *resolve(struct config *c, const struct space *space, const struct config_node *n, bool star, uint32_t *ret_count)
+static uint16_t *resolve(struct config *c, struct space *space, const struct config_node *n, bool star, uint32_t *ret_count)
 {
 	uint16_t *list = config_alloc(c, (space->count + 1) * sizeof(*list));
 
@@ -347,14 +346,12 @@ static uint16_t *resolve(struct config *c, const struct space *space, const stru
 	return list;
 }
 
-static void resolve_route(struct config *c, struct config_route *r)
+static void resolve_route(struct config *c, struct config_route *r, struct space *listeners, struct space *dests)
 {
 	const struct config_node *from = given(CONFIG_ROUTE, &r->item, "from"), *to = given(CONFIG_ROUTE, &r->item, "to");
-	struct space listeners = { listener_name, "listener", c->listener_count, c->listener_count };
-	struct space dests = { dest_name, "destination", c->dest_count, c->dest_count };
 
-	r->listeners = resolve(c, &listeners, from, true, &r->listener_count);
-	r->dests = resolve(c, &dests, to, false, &r->dest_count);
+	r->listeners = resolve(c, listeners, from, true, &r->listener_count);
+	r->dests = resolve(c, dests, to, false, &r->dest_count);
 	if (from && from->kind == CONFIG_LIST && !from->first)
 		config_say(c, config_place_of(from), CONFIG_E_VALUE, "a route from no listener; name one, or \"*\" for all");
 	if (r->dest_count > MR_MSG_DESTS_MAX)
@@ -414,13 +411,15 @@ static void check_routes(struct config *c)
 {
 	const struct config_route **taken_by = config_alloc(c, (c->listener_count + 1) * sizeof(*taken_by));
 	bool *named = config_alloc(c, c->listener_count + 1);
+	struct space listeners = { listener_name, "listener", c->listener_count, false };
+	struct space dests = { dest_name, "destination", c->dest_count, false };
 
 	if (!taken_by || !named)
 		return;
 	for (uint32_t i = 0; i < c->route_count; i++) {
 		struct config_route *r = &c->routes[i];
 
-		resolve_route(c, r);
+		resolve_route(c, r, &listeners, &dests);
 		if (r->when && config_route_compile(c, r) == -ENOMEM)
 			c->no_memory = true;
 		if (c->no_memory)
@@ -431,12 +430,12 @@ static void check_routes(struct config *c)
 			named[r->listeners[k]] = true;
 	}
 	check_route_names(c);
-	for (uint32_t i = 0; i < c->dest_count; i++) {
+	for (uint32_t i = 0; i < c->dest_count && !dests.unknown; i++) {
 		if (!c->dests[i].used)
 			config_say(c, config_place_key(c->dests[i].item.node), CONFIG_E_UNUSED, "no route names destination \"%.63s\"",
 				   c->dests[i].item.name);
 	}
-	for (uint32_t i = 0; i < c->listener_count && c->route_count; i++) {
+	for (uint32_t i = 0; i < c->listener_count && c->route_count && !listeners.unknown; i++) {
 		if (!named[i])
 			config_say(c, config_place_key(c->listeners[i].item.node), CONFIG_E_NO_ROUTE,
 				   "no route names listener \"%.63s\": its messages are unrouted", c->listeners[i].item.name);

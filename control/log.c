@@ -145,7 +145,7 @@ char *log_render_text(char *ret, uint32_t ret_bytes, uint64_t now_ns, uint32_t c
 		log_put(&l, "%s[MR%04u]: ", log_level_name(level), code);
 	if (about && about->process)
 		log_put(&l, "%s: ", about->process);
-	if (about && about->item)
+	if (about && about->item && !strstr(text, about->item))
 		log_put(&l, "%s: ", about->item);
 	log_put(&l, "%s", text);
 	if (about && about->count > 1)
@@ -191,6 +191,11 @@ void log_open(enum log_mode mode)
 	log_to.mode = mode;
 }
 
+bool log_is_text(void)
+{
+	return log_to.mode == LOG_MODE_TEXT;
+}
+
 int log_mode_of(const char *name)
 {
 	if (!strcmp(name, "json"))
@@ -204,6 +209,7 @@ static bool log_send_journal(uint32_t code, const struct log_about *about, const
 {
 	char line[LOG_LINE_MAX];
 	struct log_line l = {line, line + sizeof(line)};
+	const bool named = about && about->item && !strstr(text, about->item);
 
 	log_put(&l, "PRIORITY=%d\nSYSLOG_IDENTIFIER=millrace\nMILLRACE_CODE=MR%04u\n", log_level_of(code, about), code);
 	if (about && about->process)
@@ -215,8 +221,7 @@ static bool log_send_journal(uint32_t code, const struct log_about *about, const
 	if (about && about->count)
 		log_put(&l, "MILLRACE_COUNT=%llu\n", (unsigned long long)about->count);
 	log_put(&l, "MESSAGE=%s%s%s%s%s\n", about && about->process ? about->process : "",
-		about && about->process ? ": " : "", about && about->item ? about->item : "",
-		about && about->item ? ": " : "", text);
+		about && about->process ? ": " : "", named ? about->item : "", named ? ": " : "", text);
 	return send(log_to.journal_fd, line, (size_t)(l.at - line), MSG_NOSIGNAL) >= 0;
 }
 

@@ -36,6 +36,9 @@ struct log_about {
  */
 void log_open(enum log_mode mode);
 
+/** log_is_text - does the log go to a person? */
+bool log_is_text(void);
+
 /** log_mode_of - "json", "text" or "journald" to its mode; -1 for anything else. */
 int log_mode_of(const char *name);
 

@@ -12,7 +12,7 @@
 #include "image.h"
 #include "listen.h"
 #include "log.h"
-#include "mr_paths.h"
+#include "peers.h"
 #include "resolve.h"
 #include "store.h"
 #include "supervise.h"
@@ -299,6 +299,8 @@ static int main_set_up(struct control *c, const struct config *config, const cha
 		return c->cfg_fd;
 	}
 	main_make_processes(c, incarnation);
+	if (!takeover)
+		peers_unsettled(c); /* a mark of an earlier hub means nothing any more */
 	r = supervise_open(c);
 	for (uint32_t i = 0; r == 0 && !takeover && i < c->cfg->workers; i++)
 		r = listen_open(c, i, i == 0);
@@ -372,6 +374,17 @@ static void main_raise_limits(void)
 	}
 }
 
+/* `millrace run` starts us with these blocked, so that none is lost before there is somebody to handle it. */
+static void main_unblock(const int *numbers, size_t count)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < count; i++)
+		sigaddset(&set, numbers[i]);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static int main_run(const struct config *config, const char *run)
 {
 	static const int stops[] = {SIGTERM, SIGINT};
@@ -388,6 +401,7 @@ static int main_run(const struct config *config, const char *run)
 		must(signals[i]);
 		event_add(signals[i], NULL);
 	}
+	main_unblock(stops, MR_ARRAY_LEN(stops));
 	if (main_set_up(&c, config, run) == 0) {
 		event_base_dispatch(c.base);
 		main_report_end(&c);

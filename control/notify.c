@@ -90,7 +90,8 @@ void notify_ready(struct control *c)
 
 	printf("millrace: %s\n", notify_ready_text(c, text, sizeof(text)));
 	fflush(stdout);
-	log_event(LOG_READY, NULL, "%s", text);
+	if (!log_is_text()) /* a person has just read it */
+		log_event(LOG_READY, NULL, "%s", text);
 	notify_systemd("READY=1\n");
 }
 

@@ -19,7 +19,7 @@
 #include "hl7.h"
 #include "io.h"
 #include "journal.h"
-#include "limits.h"
+#include "core_limits.h"
 #include "route.h"
 #include "wheel.h"
 

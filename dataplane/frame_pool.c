@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* frame_pool.c - the buddy allocator behind frame_pool.h. One core's thread only; never allocates after creation. */
 #include "frame_pool.h"
-#include "limits.h"
+#include "core_limits.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -92,6 +92,7 @@ static uint64_t end_record(struct journal *j, struct mr_rec *r)
 
 	mr_rec_seal(r, j->seed);
 	journal_index_add(j, r);
+	j->marked = false;
 	publish_end(j, j->appended + bytes);
 	journal_count(j, MR_M_W_JOURNAL_APPENDED, bytes);
 	return j->appended;
@@ -389,6 +390,21 @@ void journal_io(struct journal *j, const struct io_event *e)
 		journal_index_io(j, id, e->result);
 }
 
+/*
+ * A PAD tells how far the journal was durable before its own batch, so a reader cannot know of the last batch whether it was
+ * acknowledged. When there is time for it, one more block says so: then damage to it cannot pass for a crash.
+ */
+static void mark_when_idle(struct journal *j, uint64_t now_ns)
+{
+	bool idle = j->written == j->appended && !j->write_count && !j->cut_count;
+
+	if (j->marked || j->failed || j->full || !idle || now_ns - j->flushed_ns < JOURNAL_MARK_NS ||
+	    !fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
+		return;
+	append_pad(j, j->appended + MR_JOURNAL_BLOCK);
+	j->marked = true;
+}
+
 void journal_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_ns)
 {
 	for (uint32_t i = 0; i < j->write_count && !j->failed; i++) {
@@ -397,6 +413,7 @@ void journal_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_ns)
 		if (w->waiting)
 			start_write(j, w);
 	}
+	mark_when_idle(j, now_ns);
 	journal_segment_tick(j, now_ns, realtime_ns);
 }
 
@@ -649,10 +666,22 @@ fail:
 	return err;
 }
 
+/* The last word of a journal closed in good order. Blocks for one small write. */
+static void say_stop(struct journal *j)
+{
+	if (!j->segment_count || j->failed || j->written != j->appended || !journal_idle(j) || j->written % MR_JOURNAL_BLOCK ||
+	    !fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
+		return;
+	journal_append_event(j, MR_EVENT_STOP, 0);
+	(void)write_out(j); /* if it fails, the next start finds a journal that was not closed: no harm */
+}
+
 void journal_close(struct journal *j)
 {
 	if (!j)
 		return;
+	if (j->tail && j->tail->version)
+		say_stop(j);
 	journal_index_close(j);
 	journal_segment_close(j);
 	if (j->tail)

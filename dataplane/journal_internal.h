@@ -26,6 +26,7 @@
 #define JOURNAL_RESERVE_MAX  (4u << 20)   /* of the last segment: for outcomes */
 #define JOURNAL_RETRY_NS     1000000000ull /* after a failed attempt to make a segment; free space is looked at as often */
 #define JOURNAL_SETTLE_NS    500000000ull /* a sealed segment is not given up before its messages can be pinned */
+#define JOURNAL_MARK_NS      1000000000ull /* idle so long: write down how far it is durable */
 #define JOURNAL_HOLD_NS      100000000ull /* while full: outcomes wait this long for company */
 #define JOURNAL_SLACK_BYTES  (3u * MR_JOURNAL_BLOCK) /* what closing batches may add behind a record */
 
@@ -152,6 +153,7 @@ struct journal {
 	uint64_t written;   /* ... and on it, without a gap */
 	uint64_t segment_end;
 	uint64_t flushed_ns;
+	bool marked; /* everything appended is known to be durable to whoever reads the journal */
 	struct journal_write writes[JOURNAL_WRITES_MAX]; /* ring, oldest first */
 	uint32_t write_first, write_count;
 	struct journal_cut cuts[JOURNAL_CUTS_MAX];

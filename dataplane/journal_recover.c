@@ -36,6 +36,7 @@ struct recover {
 	uint64_t end;
 	bool ended;
 	bool damaged_here; /* in the segment being walked */
+	bool header_bad;   /* of it */
 };
 
 /* What is in the folder. */
@@ -258,7 +259,8 @@ static int load_segment(struct recover *r, uint64_t sequence, struct mr_walk *re
 		return err;
 	r->out->bytes_read += j->segment_bytes;
 	memcpy(&h, r->memory, sizeof(h));
-	if (!mr_segment_header_check(&h) && header_is_ours(j, sequence, &h) && h.epoch > r->epoch_max)
+	r->header_bad = mr_segment_header_check(&h) || !header_is_ours(j, sequence, &h);
+	if (!r->header_bad && h.epoch > r->epoch_max)
 		r->epoch_max = h.epoch;
 	mr_walk_init(ret, r->memory, sequence, j->segment_bytes, j->seed, r->epoch);
 	return 0;
@@ -359,6 +361,8 @@ static int walk_segment(struct recover *r, uint32_t i)
 		return err;
 	do {
 		while (!err && w.position < w.first + w.bytes && (rec = mr_walk_next(&w))) {
+			if (!building && r->header_bad)
+				damage(r, w.first);
 			if (!r->found && !building)
 				journal_index_begin(j, r->sequences[i]);
 			if (!r->found)

@@ -43,7 +43,7 @@ void route_free(struct route_table *t);
  *
  * @listener  Index of the listener it came in by.
  * @msg       First byte of the message, @bytes long, borrowed until the next call (route_order_key() reads it too).
- * @msh       Its header, from hl7_msh_read() of the same bytes.
+ * @msh       Its header, from hl7_msh_read() of the same bytes, borrowed as long.
  * @ret       Caller-owned. Written on success only.
  *
  * A value is compared after its escape sequences are decoded. A path with wild cards has the values of all places that

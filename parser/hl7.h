@@ -28,6 +28,9 @@ extern "C" {
 #define HL7_E_MSA     (-1005) /* an answer without an MSA segment, or with one that has no code */
 #define HL7_E_ESCAPE  (-1006) /* a malformed escape sequence */
 #define HL7_E_SIZE    (-1007) /* empty, or longer than HL7_MSG_BYTES_MAX */
+#define HL7_E_CHARSET (-1008) /* bytes that cannot be of the character set */
+#define HL7_E_ORDER   (-1009) /* a value before the place that was written last, or one that holds a delimiter */
+#define HL7_E_BATCH   (-1010) /* batch segments out of order, or a count that does not match */
 
 /* Where and why something failed, as an ERR segment wants it. 0 in a position: not that deep. */
 struct hl7_error {
@@ -322,6 +325,125 @@ uint32_t hl7_walk_next(struct hl7_walk *w, struct hl7_element *ret, uint32_t max
  * Source: HL7 v2.5.1 ch. 2, 2.7 Use of escape sequences.
  */
 int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max);
+
+/**
+ * hl7_escape - write any bytes as a value: delimiters as \F\ and its like, control characters as \Xhh\.
+ *
+ * @delims   Of the message the value is for.
+ * @in, @in_bytes   Any bytes; those from 0x80 on are kept as they are, as they belong to the message's character set.
+ * @out, @out_max   Room; 5 bytes for each of @in are always enough. Must not overlap @in.
+ *
+ * hl7_unescape() gives the same bytes back. A delimiter that the message does not declare needs no escape.
+ * Returns the length of the result, -ENOSPC, or HL7_E_ESCAPE if something must be escaped and the message declares no
+ * escape character (then @out may hold a part of it).
+ * Source: HL7 v2.5.1 ch. 2, 2.7; v2.7 ch. 2, 2.7 (\P\).
+ */
+int hl7_escape(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max);
+
+enum hl7_text_kind {
+	HL7_TEXT_PLAIN = 0,     /* bytes as they are: value */
+	HL7_TEXT_BYTES = 1,     /* \F\ and its like, \Xhh..\: value is the sequence, hl7_unescape() resolves it */
+	HL7_TEXT_HIGHLIGHT = 2, /* \H\ begins, \N\ ends: code 'H' or 'N' */
+	HL7_TEXT_FORMAT = 3,    /* \.br\ \.sp3\ \.in+4\ ...: command, number */
+	HL7_TEXT_CHARSET = 4,   /* \Cxxyy\ or \Mxxyyzz\: code 'C' or 'M'; value is the hexadecimal part */
+	HL7_TEXT_LOCAL = 5,     /* \Z..\: value is what stands after the Z */
+	HL7_TEXT_UNKNOWN = 6,   /* an escape sequence of no known kind, kept: value is all of it */
+};
+
+struct hl7_text {
+	int kind;              /* enum hl7_text_kind */
+	struct hl7_span value; /* from the value's first byte */
+	char code;
+	char command[3]; /* "br" "sp" "sk" "fi" "nf" "in" "ti" "ce" */
+	int32_t number;  /* of a format command; 0 if none is given */
+};
+
+/**
+ * hl7_text_next - the next piece of a value as text: plain bytes or one escape sequence.
+ *
+ * @delims  Of the message the value comes from.
+ * @in, @in_bytes   The raw value.
+ * @io_at   Where to go on; 0 at first.
+ * @ret     Written when 1 is returned.
+ *
+ * Nothing is lost: the pieces are the value. An escape character without a partner is plain.
+ * Returns 1, or 0 at the end.
+ */
+int hl7_text_next(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, uint32_t *io_at,
+		  struct hl7_text *ret);
+
+/**
+ * hl7_text_plain - a value as a person would read it: sequences resolved, line breaks and spaces made, highlighting and
+ * other formatting left out; \C..\ \M..\ \Z..\ and unknown sequences kept.
+ *
+ * Room and result as hl7_unescape(), but \.sp\ and \.sk\ with a number may need more: at most HL7_TEXT_SKIP_MAX bytes each.
+ */
+int hl7_text_plain(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max);
+
+#define HL7_TEXT_SKIP_MAX 99 /* more lines or spaces than that are not made */
+
+/* ---- character sets --------------------------------------------------------------------------------------------- */
+
+enum hl7_charset {
+	HL7_CHARSET_NONE = 0, /* MSH-18 is empty: ASCII by the standard, anything in practice */
+	HL7_CHARSET_ASCII,
+	HL7_CHARSET_8859_1,
+	HL7_CHARSET_8859_2,
+	HL7_CHARSET_8859_3,
+	HL7_CHARSET_8859_4,
+	HL7_CHARSET_8859_5,
+	HL7_CHARSET_8859_6,
+	HL7_CHARSET_8859_7,
+	HL7_CHARSET_8859_8,
+	HL7_CHARSET_8859_9,
+	HL7_CHARSET_8859_15,
+	HL7_CHARSET_UTF8,
+	HL7_CHARSET_UTF16,
+	HL7_CHARSET_UTF32,
+	HL7_CHARSET_GB18030,
+	HL7_CHARSET_BIG5,
+	HL7_CHARSET_CNS11643,
+	HL7_CHARSET_KSX1001,
+	HL7_CHARSET_JIS_X0201,
+	HL7_CHARSET_JIS_X0208,
+	HL7_CHARSET_JIS_X0212,
+	HL7_CHARSET_UNKNOWN, /* a name that table 0211 does not have */
+};
+
+/**
+ * hl7_charset_find - which character set a name of MSH-18 means (HL7 table 0211, and the spellings that are met with).
+ *
+ * @name, @bytes  The first repetition of MSH-18; case, spaces, '-', '_' and '/' do not matter.
+ * Returns enum hl7_charset.
+ */
+int hl7_charset_find(const char *name, uint32_t bytes);
+
+/**
+ * hl7_charset_name - the name that table 0211 gives a character set, as iconv_open() wants it if @iconv.
+ *
+ * Returns NULL for HL7_CHARSET_NONE and HL7_CHARSET_UNKNOWN.
+ */
+const char *hl7_charset_name(int charset, int iconv);
+
+/**
+ * hl7_charset_check - can these bytes be of that character set?
+ *
+ * @charset     enum hl7_charset; NONE and UNKNOWN pass anything.
+ * @buf, @bytes  A message or a value.
+ * @ret_offset  Optional. On failure the offset of the first byte that cannot stand there.
+ *
+ * A declaration lies if this fails, and also if an 8859 set is declared and hl7_charset_guess() says UTF-8.
+ * Returns 0 or HL7_E_CHARSET. Cost: one pass, eight bytes at a time while they are ASCII.
+ */
+int hl7_charset_check(int charset, const char *buf, uint32_t bytes, uint32_t *ret_offset);
+
+/**
+ * hl7_charset_guess - what bytes look like, whatever was declared.
+ *
+ * Returns HL7_CHARSET_ASCII, HL7_CHARSET_UTF8 (valid, with at least one longer character), HL7_CHARSET_UTF16 (a zero
+ * byte or a byte order mark), HL7_CHARSET_8859_1 (no bytes 0x80-0x9F, so some 8859 set) or HL7_CHARSET_UNKNOWN.
+ */
+int hl7_charset_guess(const char *buf, uint32_t bytes);
 
 /* ---- acknowledgements ------------------------------------------------------------------------------------------- */
 

@@ -19,6 +19,9 @@ static const struct {
 	{ HL7_E_MSA, 101, "the answer has no MSA segment with an acknowledgement code" },
 	{ HL7_E_ESCAPE, 102, "a malformed escape sequence" },
 	{ HL7_E_SIZE, 207, "the message is empty or too long" },
+	{ HL7_E_CHARSET, 102, "bytes that cannot be of the character set declared" },
+	{ HL7_E_ORDER, 207, "values must be written in the order of the message, and raw ones must hold no delimiters" },
+	{ HL7_E_BATCH, 100, "batch segments are out of order or a count does not match" },
 };
 
 #define ERRORS (sizeof errors / sizeof errors[0])

@@ -21,7 +21,13 @@ missing_packages() {
 	done < "$ROOT/tools/packages.txt"
 }
 
-installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+installed() {
+	case "$1" in
+	nodejs) ! command -v node >/dev/null || return 0 ;; # may be there from elsewhere, with its own npm
+	npm) ! command -v npm >/dev/null || return 0 ;;
+	esac
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
 
 # need_packages WHO...: install what is missing, by apt-get, and nothing else.
 need_packages() {

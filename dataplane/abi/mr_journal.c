@@ -208,10 +208,10 @@ const struct mr_rec *mr_walk_next(struct mr_walk *w)
 
 bool mr_walk_resync(struct mr_walk *w)
 {
-	uint64_t at = mr_align_up(w->position + 1, MR_JOURNAL_BLOCK);
+	uint64_t end = w->first + w->bytes;
 
-	for (; at < w->first + w->bytes; at += MR_JOURNAL_BLOCK) {
-		if (check_at(w, at, w->epoch) < 0)
+	for (uint64_t at = w->position + 8; at + sizeof(struct mr_rec) <= end; at += 8) {
+		if (record_at(w, at)->position != at || check_at(w, at, w->epoch) < 0)
 			continue;
 		w->position = at;
 		return true;

@@ -274,8 +274,9 @@ void mr_walk_init(struct mr_walk *w, const void *base, uint64_t sequence, uint64
 const struct mr_rec *mr_walk_next(struct mr_walk *w);
 
 /**
- * mr_walk_resync - after mr_walk_next() gave NULL: go to the next block that starts a valid record of this epoch or a
- * later one. Returns false (nothing changed) if there is none. What follows may never have been acknowledged.
+ * mr_walk_resync - after mr_walk_next() gave NULL: go to the next place that holds a valid record of this epoch or a
+ * later one. Returns false (nothing changed) if there is none. What follows may never have been acknowledged. It looks at
+ * every multiple of 8: the seed in the CRC is what keeps a message's content from passing for a record.
  */
 bool mr_walk_resync(struct mr_walk *w);
 

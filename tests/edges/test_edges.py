@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules of the house that a machine can check: who may include whom, opening comments, lengths, no paths of one machine."""
+
 import pathlib
 import re
 import sys
@@ -45,7 +46,11 @@ def headers():
 
 def may(user, folder):
     allowed = EDGES[user]
-    return folder == user or folder.startswith(user + "/") or any(folder == a or folder.startswith(a + "/") for a in allowed)
+    return (
+        folder == user
+        or folder.startswith(user + "/")
+        or any(folder == a or folder.startswith(a + "/") for a in allowed)
+    )
 
 
 @scenario("include edges: parser -> nothing, dataplane -> parser, control and tools -> parser and dataplane/abi")
@@ -82,7 +87,9 @@ def opening_comments():
         m = re.match(r"(?:/\*.*?\*/\s*|//[^\n]*\n\s*)+", text, re.S)
         words = re.sub(r"SPDX-License-Identifier: \S+", "", m[0] if m else "")
         if len(re.findall(r"[A-Za-z]{2,}", words)) < 6:
-            bad.append(f"{path.relative_to(ROOT)}: no opening comment (what it does, who calls it, what it must never do)")
+            bad.append(
+                f"{path.relative_to(ROOT)}: no opening comment (what it does, who calls it, what it must never do)"
+            )
     expect(len(found) > 10, "no sources were found")
     expect(not bad, "\n".join(bad))
 
@@ -99,8 +106,11 @@ def lengths():
 
 @scenario("sources carry their licence")
 def licences():
-    bad = [str(p.relative_to(ROOT)) for p in sources(".c", ".h", ".cc", ".py")
-           if "SPDX-License-Identifier: Apache-2.0" not in p.read_text(errors="replace")[:300]]
+    bad = [
+        str(p.relative_to(ROOT))
+        for p in sources(".c", ".h", ".cc", ".py")
+        if "SPDX-License-Identifier: Apache-2.0" not in p.read_text(errors="replace")[:300]
+    ]
     expect(not bad, "without SPDX line: " + ", ".join(bad))
 
 
@@ -110,7 +120,9 @@ def machine_paths():
     homes = re.compile(r"(?<![\w.])/(?:" + "|".join(["ro" + "ot", "ho" + "me", "wo" + "rk"]) + r")/[\w.-]+")
     web = re.compile(r"\b(?:https?|ftp)://(?!127\.0\.0\.1|localhost|\[::1\])[\w.-]+")
     # Names of standards, licences and examples (RFC 2606) are no addresses to download from.
-    names = re.compile(r"https?://(?:[\w.-]*\.)?(?:example\.(?:org|com|net)|w3\.org|apache\.org|openmetrics\.io|hl7\.org)")
+    names = re.compile(
+        r"https?://(?:[\w.-]*\.)?(?:example\.(?:org|com|net)|w3\.org|apache\.org|openmetrics\.io|hl7\.org)"
+    )
     bad = []
     for path in tracked():
         if path.suffix in {".hl7", ".bin", ".png", ".raw"} or "corpus" in path.parts:
@@ -120,8 +132,12 @@ def machine_paths():
         except UnicodeDecodeError:
             continue
         here = path.relative_to(ROOT)
-        build = path.name == "meson.build" or path.suffix in {".sh", ".build", ".json"} or \
-            (here.parts[0] == "tools" and path.suffix in {"", ".txt", ".py"}) or here.parts[0] == ".ci"
+        build = (
+            path.name == "meson.build"
+            or path.suffix in {".sh", ".build", ".json"}
+            or (here.parts[0] == "tools" and path.suffix in {"", ".txt", ".py"})
+            or here.parts[0] == ".ci"
+        )
         for number, line in enumerate(text.splitlines(), 1):
             if homes.search(line) and "http" not in line and "GET /" not in line:
                 bad.append(f"{here}:{number}: {homes.search(line)[0]}")

@@ -3,6 +3,7 @@
 
 count_tests.py TESTLOG INTRO LOG ARGUMENT...   prints "failed NAME", "skipped NAME: REASON" lines and "counts P F S".
 """
+
 import json
 import re
 import sys

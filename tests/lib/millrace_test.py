@@ -9,21 +9,36 @@ A scenario reads like a story:
         expect_ack(hub.sender("adt").exchange(message), "AA", message)
         ehr.wait_for([message])
 
-Nothing here is simulated: `millrace run` starts the hub's real processes in a folder of their own, on free ports, and peers
-are plain sockets that share no code with Millrace. Only the standard library is used. The programs come from the build
-folder that MILLRACE_BUILD names (default: build/ beside the sources). MILLRACE_TEST_SLOW multiplies every time limit
-(sanitizer builds), MILLRACE_KEEP=1 keeps the hubs' folders. Output is TAP.
+Nothing here is simulated: `millrace run` starts the hub's real processes in a folder of their own, on free ports,
+and peers are plain sockets that share no code with Millrace. Only the standard library is used. The programs come
+from the build folder that MILLRACE_BUILD names (default: build/ beside the sources). MILLRACE_TEST_SLOW
+multiplies every time limit (sanitizer builds), MILLRACE_KEEP=1 keeps the hubs' folders. Output is TAP.
 """
+
 import os
 import signal
 import sys
 import time
 import traceback
 
-from mt_base import (BUILD, CANARY, CR, EB, MILLRACE, ROOT, SB, SLOW, Failure, Skip, eventually, expect,  # noqa: F401
-                     expect_equal, short)
+from mt_base import (
+    BUILD,
+    CANARY,
+    CR,
+    EB,
+    MILLRACE,
+    ROOT,
+    SB,
+    SLOW,
+    Failure,
+    Skip,
+    eventually,
+    expect,  # noqa: F401
+    expect_equal,
+    short,
+)
 from mt_hub import Hub  # noqa: F401
-from mt_messages import (Ack, adt, control_id_of, expect_ack, fields_of, frame, make_ack, message, new_id, oru)  # noqa: F401
+from mt_messages import Ack, adt, control_id_of, expect_ack, fields_of, frame, make_ack, message, new_id, oru  # noqa: F401
 from mt_peers import Delivery, FrameReader, Receiver, Sender, describe_difference, free_port  # noqa: F401
 
 _scenarios = []
@@ -31,9 +46,11 @@ _scenarios = []
 
 def scenario(title, seconds=60):
     """Marks a function as one promise. `seconds` is when a hanging one is given up, never a measure."""
+
     def mark(function):
         _scenarios.append((title, function, seconds))
         return function
+
     return mark
 
 
@@ -60,7 +77,11 @@ def main():
             verdict = f"not ok {number} - {title}"
             lines = (str(e) if isinstance(e, Failure) else traceback.format_exc()).splitlines()
             if isinstance(e, Failure):
-                at = [f for f in traceback.extract_tb(e.__traceback__) if os.path.basename(f.filename)[:3] != "mt_" and not f.filename.endswith("millrace_test.py")]
+                at = [
+                    f
+                    for f in traceback.extract_tb(e.__traceback__)
+                    if os.path.basename(f.filename)[:3] != "mt_" and not f.filename.endswith("millrace_test.py")
+                ]
                 lines.append(f"at {os.path.basename(at[-1].filename)}:{at[-1].lineno}: {at[-1].line}" if at else "")
             print(*[f"#   {line}" for line in lines], sep="\n", flush=True)
         finally:

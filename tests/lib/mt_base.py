@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things are, and expectations with a text that says what the user would have noticed."""
+
 import os
 import pathlib
 import random

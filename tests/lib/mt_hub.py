@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real hub: `millrace run` in a folder of its own, watched from outside."""
+
 import contextlib
 import http.client
 import json
@@ -19,8 +20,11 @@ from mt_peers import Receiver, Sender, free_port
 
 REGION_HEAD = struct.Struct("<QQQIIQQQQQQQ")
 REGION_MAGIC = 0x4E4F494745524C4D
-BAD_LOG = re.compile(rb"AddressSanitizer|ThreadSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|must\(|assertion|"
-                     rb"double free|corrupted", re.I)
+BAD_LOG = re.compile(
+    rb"AddressSanitizer|ThreadSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|must\(|assertion|"
+    rb"double free|corrupted",
+    re.I,
+)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -39,7 +43,18 @@ class Hub:
     data, run, metrics and listener ports, a small journal. `text` gives a whole configuration file instead, in which
     {data}, {run}, {metrics} stand for those."""
 
-    def __init__(self, listeners=None, destinations=None, routes=None, *, text=None, env=None, start=True, folder=None, **settings):
+    def __init__(
+        self,
+        listeners=None,
+        destinations=None,
+        routes=None,
+        *,
+        text=None,
+        env=None,
+        start=True,
+        folder=None,
+        **settings,
+    ):
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="millrace-test-"))
         self.own_folder = folder is None
         self.run_folder = self.folder / "run"
@@ -57,8 +72,11 @@ class Hub:
             self.config = self._complete(listeners or {}, destinations or {}, routes, settings)
             self.write_config()
         else:
-            self.config_path.write_text(text.replace("{data}", str(self.data_folder)).replace("{run}", str(self.run_folder))
-                                        .replace("{metrics}", str(self.metrics_port)))
+            self.config_path.write_text(
+                text.replace("{data}", str(self.data_folder))
+                .replace("{run}", str(self.run_folder))
+                .replace("{metrics}", str(self.metrics_port))
+            )
         if start:
             try:
                 self.start()
@@ -67,9 +85,13 @@ class Hub:
                 raise
 
     def _complete(self, listeners, destinations, routes, settings):
-        c = {"data": str(self.data_folder), "run": str(self.run_folder), "workers": 2,
-             "metrics": {"address": "127.0.0.1", "port": self.metrics_port},
-             "journal": {"segment": "8MiB", "tail": "8MiB", "free_min": "1MiB"}}
+        c = {
+            "data": str(self.data_folder),
+            "run": str(self.run_folder),
+            "workers": 2,
+            "metrics": {"address": "127.0.0.1", "port": self.metrics_port},
+            "journal": {"segment": "8MiB", "tail": "8MiB", "free_min": "1MiB"},
+        }
         c.update(settings)
         c["listeners"] = {}
         for name, given in listeners.items():
@@ -119,8 +141,14 @@ class Hub:
         self.kills = 0
         start_at = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([MILLRACE, "run", "-c", self.config_path, "--run", self.run_folder], stdout=log,
-                                            stderr=log, stdin=subprocess.DEVNULL, env=self.environment(), start_new_session=True)
+            self.process = subprocess.Popen(
+                [MILLRACE, "run", "-c", self.config_path, "--run", self.run_folder],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self.environment(),
+                start_new_session=True,
+            )
         if wait:
             self.wait_ready(start_at)
 
@@ -129,6 +157,7 @@ class Hub:
             code = self.process.poll()
             expect(code is None, lambda: f"the hub ended with {code} instead of getting ready:\n{self.log_tail()}")
             return b"ready:" in self.log()[log_from:]
+
         eventually(ready, lambda: f"the hub did not get ready:\n{self.log_tail()}", seconds)
 
     def stop(self, seconds=40.0):
@@ -203,14 +232,21 @@ class Hub:
         found = {}
         for path in self.run_folder.glob("*.region"):
             with contextlib.suppress(OSError):
-                head = path.read_bytes()[:REGION_HEAD.size]
+                head = path.read_bytes()[: REGION_HEAD.size]
                 if len(head) < REGION_HEAD.size:
                     continue
-                magic, _, _, kind, index, pid, _, beat, generation, incarnation, state, pending = REGION_HEAD.unpack(head)
+                magic, _, _, kind, index, pid, _, beat, generation, incarnation, state, pending = REGION_HEAD.unpack(
+                    head
+                )
                 if magic == REGION_MAGIC:
                     found[f"worker {index}" if kind == 1 else "connector"] = {
-                        "pid": pid, "heartbeat": beat, "generation": generation, "incarnation": incarnation, "state": state,
-                        "pending": pending}
+                        "pid": pid,
+                        "heartbeat": beat,
+                        "generation": generation,
+                        "incarnation": incarnation,
+                        "state": state,
+                        "pending": pending,
+                    }
         return found
 
     def pids(self):
@@ -227,8 +263,11 @@ class Hub:
 
     def wait_process(self, who, not_pid=None, seconds=20.0):
         """Wait until process `who` lives (again, as another one than `not_pid`) and return its number."""
-        return eventually(lambda: (p := self.pids().get(who)) and p != not_pid and p,
-                          lambda: f"{who} did not come back; processes: {self.pids()}\n{self.log_tail()}", seconds)
+        return eventually(
+            lambda: (p := self.pids().get(who)) and p != not_pid and p,
+            lambda: f"{who} did not come back; processes: {self.pids()}\n{self.log_tail()}",
+            seconds,
+        )
 
     # -- looking at it
 
@@ -285,20 +324,41 @@ class Hub:
 
     def wait_metric(self, name, value, seconds=10.0, **labels):
         """Counters are shown a moment after the fact: wait until one has this value exactly."""
-        eventually(lambda: self.metric(name, **labels) == value,
-                   lambda: f"{name}{labels or ''} was to become {value}, is {self.metric(name, **labels)}", seconds, 0.05)
+        eventually(
+            lambda: self.metric(name, **labels) == value,
+            lambda: f"{name}{labels or ''} was to become {value}, is {self.metric(name, **labels)}",
+            seconds,
+            0.05,
+        )
 
     def wait_drained(self, seconds=30.0):
         """All queues of all destinations empty."""
+
         def queues():
             return {d["name"]: d["queue"] for d in self.status()["destinations"]}
-        eventually(lambda: not any(queues().values()), lambda: f"queues are not empty: {queues()}\n{self.log_tail()}", seconds, 0.05)
+
+        eventually(
+            lambda: not any(queues().values()),
+            lambda: f"queues are not empty: {queues()}\n{self.log_tail()}",
+            seconds,
+            0.05,
+        )
 
     def cli(self, *arguments, check=True, timeout=30.0, text_in=None):
         """Run `millrace ARGUMENTS --run OURS`."""
-        r = subprocess.run([MILLRACE, *map(str, arguments), "--run", str(self.run_folder)], capture_output=True, text=True,
-                           timeout=timeout * SLOW, env=self.environment(), input=text_in, check=False)
-        expect(not check or r.returncode == 0, f"millrace {' '.join(map(str, arguments))} ended with {r.returncode}: {r.stdout}{r.stderr}")
+        r = subprocess.run(
+            [MILLRACE, *map(str, arguments), "--run", str(self.run_folder)],
+            capture_output=True,
+            text=True,
+            timeout=timeout * SLOW,
+            env=self.environment(),
+            input=text_in,
+            check=False,
+        )
+        expect(
+            not check or r.returncode == 0,
+            f"millrace {' '.join(map(str, arguments))} ended with {r.returncode}: {r.stdout}{r.stderr}",
+        )
         return r
 
     def pages(self):
@@ -337,4 +397,7 @@ class Hub:
         with contextlib.suppress(OSError, http.client.HTTPException):
             status = self.status()
             restarts = sum(p["restarts"] for p in status["workers"] + status["connectors"])
-            expect(restarts <= self.kills, lambda: f"{restarts} restarts of processes, but only {self.kills} were killed:\n{self.log_tail()}")
+            expect(
+                restarts <= self.kills,
+                lambda: f"{restarts} restarts of processes, but only {self.kills} were killed:\n{self.log_tail()}",
+            )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Made-up HL7 messages with control IDs of their own, and a slow and obvious reader of acknowledgements."""
+
 import itertools
 import random
 import time
@@ -15,14 +16,46 @@ def new_id():
     return f"{_id_prefix}{next(_numbers):07d}"
 
 
-def message(kind="ADT^A01^ADT_A01", control_id=None, *, sender="CLINIC", facility="NORTH", version="2.5.1", accept="",
-            application="", charset="", processing="P", delimiters="|^~\\&", name=None, segments=(), size=0):
+def message(
+    kind="ADT^A01^ADT_A01",
+    control_id=None,
+    *,
+    sender="CLINIC",
+    facility="NORTH",
+    version="2.5.1",
+    accept="",
+    application="",
+    charset="",
+    processing="P",
+    delimiters="|^~\\&",
+    name=None,
+    segments=(),
+    size=0,
+):
     """One made-up message as bytes, segments ended by CR. `size` fills it up to that many bytes with notes."""
     f, c = delimiters[0], delimiters[1]
     kind = kind.replace("^", c)
     control_id = new_id() if control_id is None else control_id
-    msh = ["MSH", delimiters[1:], sender, facility, "HUB", "REGION", "20260301101500", "", kind, control_id, processing, version,
-           "", "", accept, application, "", charset]
+    msh = [
+        "MSH",
+        delimiters[1:],
+        sender,
+        facility,
+        "HUB",
+        "REGION",
+        "20260301101500",
+        "",
+        kind,
+        control_id,
+        processing,
+        version,
+        "",
+        "",
+        accept,
+        application,
+        "",
+        charset,
+    ]
     while msh[-1] == "":
         msh.pop()
     pid = ["PID", "1", "", f"4711{c}{c}{c}NORTH{c}MR", "", name or f"{CANARY}{c}Ida{c}M", "", "19800229", "F"]
@@ -64,7 +97,9 @@ def make_ack(msg, code, control_id=None):
     """The answer a receiver of our own gives to `msg`."""
     m = fields_of(msg.split(CR, 1)[0], msg) + [b""] * 12
     f = msg[3:4]
-    head = f.join([b"MSH", m[1], m[4], m[5], m[2], m[3], b"20260301101501", b"", b"ACK", b"K" + m[9][:19], b"P", m[11] or b"2.5"])
+    head = f.join(
+        [b"MSH", m[1], m[4], m[5], m[2], m[3], b"20260301101501", b"", b"ACK", b"K" + m[9][:19], b"P", m[11] or b"2.5"]
+    )
     return head + CR + f.join([b"MSA", code.encode(), m[9] if control_id is None else control_id]) + CR
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systems around a hub: senders and receivers on plain sockets that share no code with Millrace."""
+
 import contextlib
 import random
 import socket
@@ -9,6 +10,7 @@ import time
 
 from mt_base import CR, EB, SB, SLOW, Failure, eventually, expect, short
 from mt_messages import Ack, control_id_of, frame, make_ack
+
 
 class FrameReader:
     """Finds MLLP frames the slow and obvious way."""
@@ -24,8 +26,8 @@ class FrameReader:
             end = self.buffer.find(EB + CR, start + 1) if start >= 0 else -1
             if end < 0:
                 return frames
-            frames.append(self.buffer[start + 1:end])
-            self.buffer = self.buffer[end + 2:]
+            frames.append(self.buffer[start + 1 : end])
+            self.buffer = self.buffer[end + 2 :]
 
 
 class Sender:
@@ -242,8 +244,11 @@ class Receiver:
             return [d.body for d in self.deliveries]
 
     def wait_count(self, count, seconds=20.0):
-        eventually(lambda: len(self.deliveries) >= count,
-                   lambda: f"{count} deliveries were due, {len(self.deliveries)} came", seconds)
+        eventually(
+            lambda: len(self.deliveries) >= count,
+            lambda: f"{count} deliveries were due, {len(self.deliveries)} came",
+            seconds,
+        )
         return self.bodies
 
     def wait_for(self, messages, seconds=20.0):
@@ -260,8 +265,10 @@ def describe_difference(got, wanted):
     if len(got) != len(wanted):
         return f"{len(wanted)} messages were due, {len(got)} came; IDs {short([control_id_of(g) for g in got])}"
     at = next(i for i, (g, w) in enumerate(zip(got, wanted)) if g != w)
-    return (f"message {at} differs: wanted {control_id_of(wanted[at])} ({len(wanted[at])} bytes), "
-            f"got {control_id_of(got[at])} ({len(got[at])} bytes)")
+    return (
+        f"message {at} differs: wanted {control_id_of(wanted[at])} ({len(wanted[at])} bytes), "
+        f"got {control_id_of(got[at])} ({len(got[at])} bytes)"
+    )
 
 
 def free_port():

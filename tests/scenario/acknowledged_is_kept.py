@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An acknowledgement means on disk: what was acknowledged survives the death of everything the moment after."""
+
 from millrace_test import Hub, Receiver, adt, expect_ack, free_port, main, scenario
 
 
@@ -27,7 +28,9 @@ def kill_after_ack():
 def worker_dies():
     ehr = Receiver()
     ehr.stop()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1) as hub:
+    with Hub(
+        listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1
+    ) as hub:
         sender = hub.sender("adt")
         sent = [adt() for _ in range(50)]
         sender.send(*sent)
@@ -42,9 +45,14 @@ def worker_dies():
     ehr.stop()
 
 
-@scenario("nothing was sent before the acknowledgement was lost: sending again after a crash is answered, not delivered twice")
+@scenario(
+    "nothing was sent before the acknowledgement was lost: sending again after a crash is answered, not delivered twice"
+)
 def resend_after_crash():
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         msg = adt()
         expect_ack(hub.sender("adt").exchange(msg), "AA", msg)
         ehr.wait_for([msg])
@@ -60,8 +68,11 @@ def resend_after_crash():
 @scenario("a port on which nobody listens yet keeps messages waiting, not failing")
 def destination_later():
     port = free_port()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": {"mllp": f"127.0.0.1:{port}"}},
-             routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": {"mllp": f"127.0.0.1:{port}"}},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+    ) as hub:
         sender = hub.sender("adt")
         sent = [adt() for _ in range(20)]
         for msg in sent:

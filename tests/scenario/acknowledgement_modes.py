@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Original and enhanced acknowledgement mode by MSH-15 and MSH-16, as HL7 2.9.1 chapter 2.8 has it."""
+
 from millrace_test import Hub, Receiver, adt, control_id_of, expect, expect_ack, expect_equal, main, message, scenario
 
 # (MSH-15, MSH-16) -> answers to a good message, answers to one that is refused
@@ -16,8 +17,15 @@ BY_MSH = {
     ("AL", ""): (["CA"], ["CR"]),
     ("", "AL"): (["AA"], ["AR"]),
 }
-BOTH = {("", ""): ["AA"], ("AL", "NE"): ["CA"], ("AL", "AL"): ["CA", "AA"], ("NE", "AL"): ["AA"], ("NE", "NE"): [],
-        ("SU", "SU"): ["CA", "AA"], ("ER", "ER"): []}
+BOTH = {
+    ("", ""): ["AA"],
+    ("AL", "NE"): ["CA"],
+    ("AL", "AL"): ["CA", "AA"],
+    ("NE", "AL"): ["AA"],
+    ("NE", "NE"): [],
+    ("SU", "SU"): ["CA", "AA"],
+    ("ER", "ER"): [],
+}
 ACCEPT_ONLY = {("", ""): ["AA"], ("AL", "NE"): ["CA"], ("AL", "AL"): ["CA"], ("NE", "AL"): []}
 
 
@@ -30,12 +38,18 @@ def walk(hub, table, bad=False):
         sender.send(msg, plain)
         for code in codes:
             ack = expect_ack(sender.answer(), code, msg)
-            expect(len(ack.msh) <= 14 or not any(ack.msh[14:16]), f"an acknowledgement's own MSH-15/16 must be empty ({accept}/{application})")
+            expect(
+                len(ack.msh) <= 14 or not any(ack.msh[14:16]),
+                f"an acknowledgement's own MSH-15/16 must be empty ({accept}/{application})",
+            )
             if bad:
                 expect(ack.err or ack.msa[3:], f"a refusal must say why ({accept}/{application}): {ack.raw!r}")
         ack = sender.answer()
-        expect(ack.id == control_id_of(plain), f"MSH-15={accept or 'empty'}, MSH-16={application or 'empty'}: "
-               f"{'another' if codes else 'an'} answer {ack!r} came, wanted {codes or 'none'}")
+        expect(
+            ack.id == control_id_of(plain),
+            f"MSH-15={accept or 'empty'}, MSH-16={application or 'empty'}: "
+            f"{'another' if codes else 'an'} answer {ack!r} came, wanted {codes or 'none'}",
+        )
 
 
 def hub_with(ehr, **listener):
@@ -75,12 +89,21 @@ def always():
         walk(hub, {k: ["AA"] for k in BY_MSH})
 
 
-@scenario("the answer mirrors the sender: parties swapped, delimiters, version, processing ID, character set and trigger")
+@scenario(
+    "the answer mirrors the sender: parties swapped, delimiters, version, processing ID, character set and trigger"
+)
 def mirror():
     with Receiver() as ehr, hub_with(ehr) as hub:
         sender = hub.sender("adt")
-        msg = message("ADT^A04^ADT_A01", sender="REG&SUB", facility="HOSP A", version="2.4", charset="8859/1", processing="T",
-                      delimiters="$%*!?")
+        msg = message(
+            "ADT^A04^ADT_A01",
+            sender="REG&SUB",
+            facility="HOSP A",
+            version="2.4",
+            charset="8859/1",
+            processing="T",
+            delimiters="$%*!?",
+        )
         ack = expect_ack(sender.exchange(msg), "AA", msg)
         expect_equal(ack.raw[3:8], b"$%*!?", "delimiters")
         expect_equal(ack.msh[2:4], [b"HUB", b"REGION"], "MSH-3 and MSH-4 (the receiver of the message)")

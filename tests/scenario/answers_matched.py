@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An answer counts for the message whose control ID it carries, and for no other: late, unknown and swapped ones are never credited."""
+"""An answer counts for the message whose control ID it carries, and for no other: late, unknown and swapped ones are
+never credited."""
+
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, expect_equal, main, scenario
 
 
 def hub_with(ehr, **settings):
     settings = {"ack_timeout": "700ms", "retry": {"first": "20ms", "max": "100ms"}} | settings
-    return Hub(listeners={"adt": {}}, destinations={"ehr": {"mllp": ehr} | settings}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1)
+    return Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": {"mllp": ehr} | settings},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        workers=1,
+    )
 
 
 def send(hub, count):
@@ -25,6 +32,7 @@ def first_time(behaviour):
             return "AA"
         seen.add(d.body)
         return behaviour
+
     return choose
 
 
@@ -63,7 +71,10 @@ def silent():
         for d in ehr.deliveries:
             if d.answer == "AA":
                 first = next(e for e in ehr.deliveries if e.body == d.body)
-                expect(d.connection != first.connection, "a message was sent again on a connection whose answer is still open")
+                expect(
+                    d.connection != first.connection,
+                    "a message was sent again on a connection whose answer is still open",
+                )
 
 
 @scenario("an answer that is no acknowledgement is counted and not credited")
@@ -72,7 +83,9 @@ def garbage():
         sent = send(hub, 3)
         hub.wait_drained(40)
         sent_twice_in_order(ehr, sent)
-        expect(hub.metric("millrace_ack_unreadable_total", destination="ehr") >= 3, "unreadable answers must be counted")
+        expect(
+            hub.metric("millrace_ack_unreadable_total", destination="ehr") >= 3, "unreadable answers must be counted"
+        )
 
 
 @scenario("window 8: answers in any order are credited each to its own message")

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes between frames: skipped and counted, or refused, by setting."""
+
 from millrace_test import Hub, Receiver, adt, expect_ack, frame, main, scenario
 
 
 def hub_with(ehr, **listener):
-    return Hub(listeners={"adt": listener}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1)
+    return Hub(
+        listeners={"adt": listener}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1
+    )
 
 
 @scenario("between_frames: skip - line ends, keep-alives and rubbish are skipped and counted")

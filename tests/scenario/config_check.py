@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wrong configuration is told completely before anything starts: file, line, column, code, what is legal, what was meant."""
+"""A wrong configuration is told completely before anything starts: file, line, column, code, what is legal, what was
+meant."""
+
 import json
 import pathlib
 import re
@@ -34,8 +36,14 @@ def check(text, *arguments, name="hub.yaml"):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / name
         path.write_text(text)
-        r = subprocess.run([MILLRACE, "config", "check", *arguments, str(path)], capture_output=True, text=True, cwd=folder,
-                           timeout=30, check=False)
+        r = subprocess.run(
+            [MILLRACE, "config", "check", *arguments, str(path)],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=30,
+            check=False,
+        )
         return r.returncode, (r.stdout + r.stderr).replace(folder + "/", "")
 
 
@@ -54,10 +62,19 @@ def sample():
 def sample_runs():
     with Receiver() as ehr:
         ports = {n: free_port() for n in ("adt", "lab", "metrics")}
-        env = {"MILLRACE_LISTENERS_ADT_PORT": str(ports["adt"]), "MILLRACE_LISTENERS_LAB_PORT": str(ports["lab"]),
-               "MILLRACE_METRICS_PORT": str(ports["metrics"]), "MILLRACE_DESTINATIONS_EHR_MLLP": ehr.address}
-        hub = Hub(text=SAMPLE.replace("./data", "{data}").replace("run: ./run", "run: {run}").replace("./archive", "{data}/archive"),
-                  env=env, start=False)
+        env = {
+            "MILLRACE_LISTENERS_ADT_PORT": str(ports["adt"]),
+            "MILLRACE_LISTENERS_LAB_PORT": str(ports["lab"]),
+            "MILLRACE_METRICS_PORT": str(ports["metrics"]),
+            "MILLRACE_DESTINATIONS_EHR_MLLP": ehr.address,
+        }
+        hub = Hub(
+            text=SAMPLE.replace("./data", "{data}")
+            .replace("run: ./run", "run: {run}")
+            .replace("./archive", "{data}/archive"),
+            env=env,
+            start=False,
+        )
         hub.metrics_port = ports["metrics"]
         hub.ports = ports
         with hub:
@@ -71,33 +88,38 @@ def sample_runs():
 @scenario("each mistake: exit 3, its place, a code, and what was probably meant")
 def mistakes():
     for what, text, at, words in (
-            ("unknown key", with_change("ack_timeout", "ack_timout"), 10, ["ack_timeout"]),
-            ("unknown destination", with_change("to: [ehr, archive]", "to: [erh, archive]"), 14, ["erh", "ehr"]),
-            ("unknown listener", with_change("from: adt", "from: atd"), 14, ["atd", "adt"]),
-            ("bad unit", with_change("10min", "10parsecs"), 8, ["10parsecs"]),
-            ("no unit", with_change("ack_timeout: 5s", "ack_timeout: 5"), 10, ["5"]),
-            ("bad choice", with_change("commit: durable", "commit: maybe"), 4, ["durable", "os"]),
-            ("port out of range", with_change("port: 2575", "port: 99999"), 7, ["99999"]),
-            ("port clash", with_change("port: 2576", "port: 2575"), 8, ["2575"]),
-            ("port clash with metrics", with_change("adt:   { port: 2575 }", "adt: { port: 9464 }"), None, ["9464"]),
-            ("duplicate key", with_change("workers: 2", "workers: 2\nworkers: 3"), 4, ["workers"]),
-            ("bad path", with_change("MSH-9.1", "MSH-9.x"), 15, ["MSH-9.x"]),
-            ("bad condition", with_change(' && PV1-2', ' && && PV1-2'), 15, []),
-            ("no port", with_change("adt:   { port: 2575 }", "adt:   { }"), 7, ["port"]),
-            ("not YAML", with_change("workers: 2", "workers: [2"), None, [])):
+        ("unknown key", with_change("ack_timeout", "ack_timout"), 10, ["ack_timeout"]),
+        ("unknown destination", with_change("to: [ehr, archive]", "to: [erh, archive]"), 14, ["erh", "ehr"]),
+        ("unknown listener", with_change("from: adt", "from: atd"), 14, ["atd", "adt"]),
+        ("bad unit", with_change("10min", "10parsecs"), 8, ["10parsecs"]),
+        ("no unit", with_change("ack_timeout: 5s", "ack_timeout: 5"), 10, ["5"]),
+        ("bad choice", with_change("commit: durable", "commit: maybe"), 4, ["durable", "os"]),
+        ("port out of range", with_change("port: 2575", "port: 99999"), 7, ["99999"]),
+        ("port clash", with_change("port: 2576", "port: 2575"), 8, ["2575"]),
+        ("port clash with metrics", with_change("adt:   { port: 2575 }", "adt: { port: 9464 }"), None, ["9464"]),
+        ("duplicate key", with_change("workers: 2", "workers: 2\nworkers: 3"), 4, ["workers"]),
+        ("bad path", with_change("MSH-9.1", "MSH-9.x"), 15, ["MSH-9.x"]),
+        ("bad condition", with_change(" && PV1-2", " && && PV1-2"), 15, []),
+        ("no port", with_change("adt:   { port: 2575 }", "adt:   { }"), 7, ["port"]),
+        ("not YAML", with_change("workers: 2", "workers: [2"), None, []),
+    ):
         code, output = check(text)
         expect_equal(code, 3, f"{what}: exit status ({output})")
         m = re.search(r"hub\.yaml:(\d+):(\d+): error\[MR\d{4}\]: .", output)
         expect(m, f"{what}: no file:line:column: error[MRnnnn] in: {output}")
-        expect(at is None or any(int(x) == at for x in re.findall(r"hub\.yaml:(\d+):\d+: error", output)),
-               f"{what}: line {at} was due: {output}")
+        expect(
+            at is None or any(int(x) == at for x in re.findall(r"hub\.yaml:(\d+):\d+: error", output)),
+            f"{what}: line {at} was due: {output}",
+        )
         for word in words:
             expect(word in output, f"{what}: the output does not name {word}: {output}")
 
 
 @scenario("all mistakes are told at once")
 def all_at_once():
-    text = with_change("ack_timeout", "ack_timout").replace("10min", "10parsecs").replace("to: [archive]", "to: [archiv]")
+    text = (
+        with_change("ack_timeout", "ack_timout").replace("10min", "10parsecs").replace("to: [archive]", "to: [archiv]")
+    )
     code, output = check(text)
     expect_equal(code, 3, "exit status")
     lines = {int(x) for x in re.findall(r"hub\.yaml:(\d+):\d+: error", output)}
@@ -106,7 +128,9 @@ def all_at_once():
 
 @scenario("an unreachable route and a destination that no route uses are told")
 def warnings():
-    text = with_change("routes:", "routing: first\nroutes:").replace("- { from: lab, when", "- { from: lab, to: [archive] }\n  - { from: lab, when")
+    text = with_change("routes:", "routing: first\nroutes:").replace(
+        "- { from: lab, when", "- { from: lab, to: [archive] }\n  - { from: lab, when"
+    )
     _, output = check(text)
     expect(re.search(r"(warning|error)\[MR\d{4}\]", output), f"the unreachable route is not told: {output}")
     _, output = check(with_change("to: [lab_sys]", "to: [archive]"))
@@ -125,7 +149,10 @@ def json_form():
 
 @scenario("a hub does not start with a wrong configuration: exit 3, the mistakes told, nothing left behind")
 def no_start():
-    hub = Hub(text=with_change("ack_timeout", "ack_timout").replace("./data", "{data}").replace("run: ./run", "run: {run}"), start=False)
+    hub = Hub(
+        text=with_change("ack_timeout", "ack_timout").replace("./data", "{data}").replace("run: ./run", "run: {run}"),
+        start=False,
+    )
     with hub:
         hub.start(wait=False)
         expect_equal(hub.process.wait(20), 3, "exit status")

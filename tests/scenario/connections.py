@@ -1,11 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of connections at once, a limit that holds, and connections that come and go."""
+
 import random
 import resource
 import selectors
 
-from millrace_test import (Failure, FrameReader, Hub, Receiver, Sender, Skip, adt, control_id_of, eventually, expect, expect_ack,
-                           expect_equal, frame, main, scenario)
+from millrace_test import (
+    Failure,
+    FrameReader,
+    Hub,
+    Receiver,
+    Sender,
+    Skip,
+    adt,
+    control_id_of,
+    eventually,
+    expect,
+    expect_ack,
+    expect_equal,
+    frame,
+    main,
+    scenario,
+)
 
 
 @scenario("1,000 connections at once, each with its messages acknowledged in order", seconds=150)
@@ -14,7 +30,10 @@ def thousand():
     if hard != resource.RLIM_INFINITY and hard < 2200:
         raise Skip(f"only {hard} open files are allowed here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2200), hard))
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         senders = [hub.sender("adt") for _ in range(1000)]
         messages = [[adt() for _ in range(3)] for _ in senders]
         watch = selectors.DefaultSelector()
@@ -33,7 +52,10 @@ def thousand():
                 expect(data, "the hub closed a connection")
                 for body in reader.feed(data):
                     fields = body.split(b"MSA|", 1)[1].split(b"\r")[0].split(b"|")
-                    expect(fields[0] == b"AA" and fields[1] == control_id_of(mine[len(got)]), "answer out of order or not AA")
+                    expect(
+                        fields[0] == b"AA" and fields[1] == control_id_of(mine[len(got)]),
+                        "answer out of order or not AA",
+                    )
                     got.append(body)
                     left -= 1
         expect_equal(hub.listener("adt")["connections"], 1000, "open connections in the status")
@@ -49,8 +71,15 @@ def thousand():
 
 @scenario("the connection limit refuses further connections, counts them, and takes new ones when there is room")
 def limit():
-    with Receiver() as ehr, Hub(listeners={"adt": {"connections": 5}}, destinations={"ehr": ehr},
-                                routes=[{"from": "adt", "to": ["ehr"]}], workers=1) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {"connections": 5}},
+            destinations={"ehr": ehr},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            workers=1,
+        ) as hub,
+    ):
         inside = [hub.sender("adt") for _ in range(5)]
         for sender in inside:
             msg = adt()
@@ -72,13 +101,19 @@ def limit():
                 return sender.exchange(again).code == "AA"
             except (Failure, OSError):
                 return False
+
         eventually(room_again, "no connection is taken although there is room again")
 
 
-@scenario("connections that come and go, with and without goodbye, in the middle of frames: nothing leaks, order is kept")
+@scenario(
+    "connections that come and go, with and without goodbye, in the middle of frames: nothing leaks, order is kept"
+)
 def churn():
     rng = random.Random(7)
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         sent = set()
         for i in range(300):
             sender = Sender(hub.ports["adt"])
@@ -86,7 +121,7 @@ def churn():
             expect_ack(sender.exchange(msg), "AA", msg)
             sent.add(msg)
             if i % 3 == 0:
-                sender.raw(frame(adt())[:rng.randrange(1, 200)])
+                sender.raw(frame(adt())[: rng.randrange(1, 200)])
             sender.reset() if i % 2 else sender.close()
         got = ehr.wait_count(len(sent))
         expect(set(got) == sent and len(got) == len(sent), "exactly the acknowledged messages are delivered, each once")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control process dies: workers go on taking in and delivering, tools still look, and the next one finds everything again."""
+"""The control process dies: workers go on taking in and delivering, tools still look, and the next one finds
+everything again."""
+
 import json
 import os
 import signal
@@ -9,10 +11,17 @@ from millrace_test import Failure, Hub, Receiver, adt, eventually, expect, expec
 
 
 def hub_with(ehr, **destinations):
-    return Hub(listeners={"adt": {}}, destinations={"ehr": ehr} | destinations, routes=[{"from": "adt", "to": ["ehr", *destinations]}])
+    return Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": ehr} | destinations,
+        routes=[{"from": "adt", "to": ["ehr", *destinations]}],
+    )
 
 
-@scenario("kill -9 of the control process: open connections never notice, nothing is lost, the same workers go on", seconds=120)
+@scenario(
+    "kill -9 of the control process: open connections never notice, nothing is lost, the same workers go on",
+    seconds=120,
+)
 def killed():
     with Receiver() as ehr, hub_with(ehr) as hub:
         before = hub.pids()
@@ -28,6 +37,7 @@ def killed():
                     sent.append(msg)
             except (Failure, OSError) as e:
                 trouble.append(e)
+
         thread = threading.Thread(target=load)
         thread.start()
         try:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof: under load, kill -9 of workers, control process, connector and everything at random moments, and an auditor outside.
+"""The proof: under load, kill -9 of workers, control process, connector and everything at random moments, and an
+auditor outside.
 
-The auditor believes nothing that the hub says of itself. It keeps what its own senders sent and saw acknowledged, and what
-its own receivers got, and compares at the end:
+The auditor believes nothing that the hub says of itself. It keeps what its own senders sent and saw acknowledged,
+and what its own receivers got, and compares at the end:
   1. every acknowledged message arrived at every destination of its route, byte for byte (by digest);
   2. first occurrences keep the order of the sender's connection;
   3. nothing arrived that was not sent to that destination's listeners;
-  4. a well-behaved destination got a message twice only around the death of a worker or connector (or because its sender,
+  4. a well-behaved destination got a message twice only around the death of a worker or connector (or because
+     its sender,
      not having seen an answer, sent it again); never in the phases without kills;
   5. acknowledgements came in the order of the frames, and all were AA;
   6. after the last kill the hub drains to empty queues.
@@ -15,6 +17,7 @@ its own receivers got, and compares at the end:
 
 The seed is printed; it repeats the choice of victims and moments, not the machine's scheduling.
 """
+
 import argparse
 import collections
 import hashlib
@@ -25,7 +28,21 @@ import threading
 import time
 
 import millrace_test as mt
-from millrace_test import Ack, Failure, FrameReader, Hub, Receiver, adt, control_id_of, eventually, expect, frame, make_ack, oru, scenario
+from millrace_test import (
+    Ack,
+    Failure,
+    FrameReader,
+    Hub,
+    Receiver,
+    adt,
+    control_id_of,
+    eventually,
+    expect,
+    frame,
+    make_ack,
+    oru,
+    scenario,
+)
 
 ROUTES = {"adt": ["ehr", "moody", "archive"], "lab": ["ehr", "picky"], "orders": ["moody", "picky", "ehr"]}
 STREAMS = ["adt", "adt", "lab", "lab", "orders", "orders"]
@@ -155,13 +172,13 @@ class Stream(threading.Thread):
 class Audit:
     def __init__(self, seed):
         self.seed = seed
-        self.sent = {}          # digest -> (listener, control ID)
-        self.resent = set()     # digests that a sender had to send again
+        self.sent = {}  # digest -> (listener, control ID)
+        self.resent = set()  # digests that a sender had to send again
         self.acknowledged = set()
-        self.connections = []   # (listener, digests acknowledged on one connection, in order)
+        self.connections = []  # (listener, digests acknowledged on one connection, in order)
         self.faults = []
-        self.kills = []         # (time, who)
-        self.quiet = []         # (from, to): phases without kills
+        self.kills = []  # (time, who)
+        self.quiet = []  # (from, to): phases without kills
         self.hub = None
 
     def fault(self, text):
@@ -193,8 +210,10 @@ class Audit:
                 first[d] = (place, at)
         missing = due - first.keys()
         if missing:
-            self.fault(f"{name}: {len(missing)} of {len(due)} acknowledged messages never arrived, "
-                       f"such as {[self.name(d) for d in list(missing)[:5]]}")
+            self.fault(
+                f"{name}: {len(missing)} of {len(due)} acknowledged messages never arrived, "
+                f"such as {[self.name(d) for d in list(missing)[:5]]}"
+            )
         if not picky:
             taken = {d for d, _, answer in seen if answer == "AA" or answer.startswith("late")}
             untaken = due - taken - missing
@@ -204,7 +223,10 @@ class Audit:
             self.check_order(name, first)
         if steady:
             self.check_repeats(name, first, again)
-        print(f"#   {name}: {len(due)} acknowledged were due, {len(first)} arrived, {len(again)} of them came again", flush=True)
+        print(
+            f"#   {name}: {len(due)} acknowledged were due, {len(first)} arrived, {len(again)} of them came again",
+            flush=True,
+        )
 
     def check_order(self, name, first):
         bad = 0
@@ -219,7 +241,9 @@ class Audit:
                 if place < last:
                     bad += 1
                     if bad == 1:
-                        self.fault(f"{name}: {self.name(d)} of listener {listener} arrived behind a later message of its connection")
+                        self.fault(
+                            f"{name}: {self.name(d)} of listener {listener} arrived behind a later message of its connection"
+                        )
                 last = max(last, place)
         if bad > 1:
             self.fault(f"{name}: {bad} messages out of order in all")
@@ -227,14 +251,19 @@ class Audit:
     def check_repeats(self, name, first, again):
         """A message that came twice needs a death of somebody who handled it, near the first arrival or between the two."""
         deaths = [at for at, who in self.kills if who != "control"]
-        unexplained = [d for d, at in again
-                       if d not in self.resent and not any(first[d][1] - 2 <= k <= at for k in deaths)]
+        unexplained = [
+            d for d, at in again if d not in self.resent and not any(first[d][1] - 2 <= k <= at for k in deaths)
+        ]
         if unexplained:
-            self.fault(f"{name}: {len(unexplained)} messages came twice without a crash, such as {self.name(unexplained[0])}")
+            self.fault(
+                f"{name}: {len(unexplained)} messages came twice without a crash, such as {self.name(unexplained[0])}"
+            )
         for begin, end in self.quiet:
             calm = [d for d, at in again if begin <= first[d][1] and at <= end and d not in self.resent]
             if calm:
-                self.fault(f"{name}: {len(calm)} messages came twice in a phase without kills, such as {self.name(calm[0])}")
+                self.fault(
+                    f"{name}: {len(calm)} messages came twice in a phase without kills, such as {self.name(calm[0])}"
+                )
 
 
 class Moods(threading.Thread):
@@ -249,7 +278,9 @@ class Moods(threading.Thread):
 
     def run(self):
         while not self.stopping.is_set():
-            mood = self.rng.choice(["AA", "AA", "die", "hang", "late:0.4", "late:0.02", "swap", "AE", "close", "sometimes"])
+            mood = self.rng.choice(
+                ["AA", "AA", "die", "hang", "late:0.4", "late:0.02", "swap", "AE", "close", "sometimes"]
+            )
             self.had[mood] += 1
             if mood == "die":
                 self.receiver.stop()
@@ -275,7 +306,13 @@ def settings(receivers):
         "listeners": {name: {} for name in ROUTES},
         "destinations": {
             "ehr": {"mllp": receivers["ehr"].address, "connections": 2, "window": 4, "retry": retry},
-            "moody": {"mllp": receivers["moody"].address, "connections": 2, "ack_timeout": "250ms", "on_error": "retry", "retry": retry},
+            "moody": {
+                "mllp": receivers["moody"].address,
+                "connections": 2,
+                "ack_timeout": "250ms",
+                "on_error": "retry",
+                "retry": retry,
+            },
             "picky": {"mllp": receivers["picky"].address, "on_reject": "dead_letter", "retry": retry},
             "archive": {"file": "", "retry": retry},
         },
@@ -308,7 +345,13 @@ def ready_again(hub):
             return hub.http("/readyz", timeout=3)[0] == 200
         except OSError:
             return False
-    eventually(probe, lambda: f"the hub did not get ready after the last kill; processes {hub.pids()}\n{hub.log_tail()}", 60, 0.1)
+
+    eventually(
+        probe,
+        lambda: f"the hub did not get ready after the last kill; processes {hub.pids()}\n{hub.log_tail()}",
+        60,
+        0.1,
+    )
 
 
 def quiet_phase(audit, hub, seconds=4.0):
@@ -344,11 +387,14 @@ def prove(kills, seconds, seed):
         for stream in streams:
             stream.join(90 * mt.SLOW)
             expect(not stream.is_alive(), f"a sender for {stream.listener} still waits for {len(stream.open)} answers")
-        hub.kills = 10 ** 6  # deaths were ordered
+        hub.kills = 10**6  # deaths were ordered
         hub.wait_drained(90)
         died = collections.Counter(who for _, who in audit.kills)
-        print(f"#   {len(audit.kills)} kills: {dict(died)}; moods {dict(moods.had)}; {len(audit.sent)} messages sent, "
-              f"{len(audit.acknowledged)} acknowledged, {len(audit.resent)} sent again by their senders", flush=True)
+        print(
+            f"#   {len(audit.kills)} kills: {dict(died)}; moods {dict(moods.had)}; {len(audit.sent)} messages sent, "
+            f"{len(audit.acknowledged)} acknowledged, {len(audit.resent)} sent again by their senders",
+            flush=True,
+        )
         audit.check(receivers, hub.folder / "archive")
         check_dead_letters(audit, hub, receivers["picky"])
         expect(not audit.faults, lambda: f"{len(audit.faults)} faults:\n" + "\n".join(audit.faults))
@@ -363,7 +409,9 @@ def check_dead_letters(audit, hub, picky):
     dead = hub.destination("picky")["dead_letters"]
     twice = len(refused & audit.resent)
     if not len(refused) <= dead <= len(refused) + 3 * twice:
-        audit.fault(f"picky: refused {len(refused)} messages ({twice} of them sent again), but {dead} dead letters are kept")
+        audit.fault(
+            f"picky: refused {len(refused)} messages ({twice} of them sent again), but {dead} dead letters are kept"
+        )
 
 
 def options():
@@ -382,7 +430,10 @@ OPTIONS = options()
 sys.argv = sys.argv[:1]
 
 
-@scenario(f"{OPTIONS.kills} kills -9 under load: every acknowledged message arrives everywhere, in order", seconds=OPTIONS.seconds + 400)
+@scenario(
+    f"{OPTIONS.kills} kills -9 under load: every acknowledged message arrives everywhere, in order",
+    seconds=OPTIONS.seconds + 400,
+)
 def proof():
     try:
         prove(OPTIONS.kills, OPTIONS.seconds, OPTIONS.seed)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A torn or bit-flipped journal is detected and reported with its place; nothing before the damage is lost, nothing false is delivered."""
+"""A torn or bit-flipped journal is detected and reported with its place; nothing before the damage is lost, nothing
+false is delivered."""
+
 import random
 import subprocess
 
@@ -36,7 +38,9 @@ def damaged(what, damage, lost_from, lost_to):
     """Keep 60 messages, kill everything, damage the journal at the 40th, start again: which are lost?"""
     ehr = Receiver()
     ehr.stop()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1) as hub:
+    with Hub(
+        listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1
+    ) as hub:
         sent = kept_messages(hub)
         hub.kill9("all")
         path, at = segment_with(hub, sent[40])
@@ -48,7 +52,10 @@ def damaged(what, damage, lost_from, lost_to):
         strangers = [g for g in got if g not in set(sent)]
         expect(not strangers, f"{what}: something was delivered that nobody sent")
         missing = [i for i, m in enumerate(sent) if m not in set(got)]
-        expect(all(lost_from <= i < lost_to for i in missing), f"{what}: messages before or beyond the damage were lost: {missing}")
+        expect(
+            all(lost_from <= i < lost_to for i in missing),
+            f"{what}: messages before or beyond the damage were lost: {missing}",
+        )
         expect_equal([g for g in dict.fromkeys(got)], [m for m in sent if m in set(got)], f"{what}: order")
         again = kept_messages(hub, 5)
         hub.wait_drained()
@@ -62,6 +69,7 @@ def bit_flip():
     def flip(path, at, sent):
         byte = path.read_bytes()[at + 700]
         change(path, at + 700, bytes([byte ^ 4]))
+
     log, missing = damaged("bit flip", flip, 40, 60)
     expect(40 in missing, "the damaged message was delivered")
     expect(b"MR3" in log, f"the log does not report the damage: {log.decode()}")
@@ -72,6 +80,7 @@ def torn():
     def tear(path, at, sent):
         size = path.stat().st_size
         change(path, at + 1500, bytes(size - at - 1500))
+
     damaged("torn", tear, 40, 60)
 
 
@@ -81,12 +90,18 @@ def rubbish():
 
     def scribble(path, at, sent):
         change(path, at - at % 4096, rng.randbytes(12288))
+
     damaged("rubbish", scribble, 37, 60)
 
 
 @scenario("`millrace journal verify` finds the damage offline and says where; a sound journal is sound")
 def verify():
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1
+        ) as hub,
+    ):
         sent = kept_messages(hub)
         ehr.wait_for(sent)
         hub.stop()

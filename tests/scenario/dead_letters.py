@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead letters can be listed, looked at, retried and discarded by the operator."""
+
 import json
 
 from millrace_test import Hub, Receiver, adt, eventually, expect, expect_ack, expect_equal, main, scenario
 
 
 def hub_with_dead(ehr, count):
-    hub = Hub(listeners={"adt": {}}, destinations={"ehr": ehr, "other": {"file": "{folder}/other"}},
-              routes=[{"from": "adt", "to": ["ehr"]}], start=False)
+    hub = Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": ehr, "other": {"file": "{folder}/other"}},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        start=False,
+    )
     hub.config["destinations"]["other"]["file"] = str(hub.folder / "other")
     hub.write_config()
     hub.start()
@@ -27,7 +32,11 @@ def listed():
             page = json.loads(hub.cli("dead", "list", "--json").stdout)
             expect_equal(page["total"], 3, "dead letters listed")
             item = page["items"][0]
-            expect_equal((item["destination"], item["bytes"], item["attempts"]), ("ehr", len(sent[0]), 1), "the first dead letter")
+            expect_equal(
+                (item["destination"], item["bytes"], item["attempts"]),
+                ("ehr", len(sent[0]), 1),
+                "the first dead letter",
+            )
             expect("AR" in json.dumps(item), f"the reason is not told: {item}")
             shown = hub.cli("dead", "show", item["id"]).stdout
             expect("ehr" in shown, f"dead show: {shown}")

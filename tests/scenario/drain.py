@@ -1,10 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM drains: no new connections, what is in flight is finished or kept, exit 0; nothing acknowledged is lost, nothing sent twice."""
+"""SIGTERM drains: no new connections, what is in flight is finished or kept, exit 0; nothing acknowledged is lost,
+nothing sent twice."""
+
 import signal
 import threading
 import time
 
-from millrace_test import Failure, Hub, Receiver, Sender, adt, control_id_of, eventually, expect, expect_ack, expect_equal, main, scenario
+from millrace_test import (
+    Failure,
+    Hub,
+    Receiver,
+    Sender,
+    adt,
+    control_id_of,
+    eventually,
+    expect,
+    expect_ack,
+    expect_equal,
+    main,
+    scenario,
+)
 
 
 def hub_with(ehr, **settings):
@@ -28,7 +43,10 @@ def idle():
             raise Failure("somebody still listens")
 
 
-@scenario("under load: what was acknowledged is delivered before the end or after the next start, each message once", seconds=120)
+@scenario(
+    "under load: what was acknowledged is delivered before the end or after the next start, each message once",
+    seconds=120,
+)
 def under_load():
     with Receiver() as ehr, hub_with(ehr) as hub:
         acknowledged = []
@@ -45,6 +63,7 @@ def under_load():
                             acknowledged.append(msg)
             except (Failure, OSError):
                 pass  # the hub closed: that is what the drain does
+
         threads = [threading.Thread(target=load) for _ in range(4)]
         for t in threads:
             t.start()
@@ -58,11 +77,16 @@ def under_load():
         hub.wait_drained()
         got = ehr.bodies
         missing = [m for m in acknowledged if m not in set(got)]
-        expect(not missing, lambda: f"{len(missing)} acknowledged messages were lost, the first {control_id_of(missing[0])}")
+        expect(
+            not missing,
+            lambda: f"{len(missing)} acknowledged messages were lost, the first {control_id_of(missing[0])}",
+        )
         expect_equal(len(got), len(set(got)), "messages delivered (an orderly end must send nothing twice)")
 
 
-@scenario("a destination that is down: its messages are kept, the end does not wait for it for ever, and it says what is kept")
+@scenario(
+    "a destination that is down: its messages are kept, the end does not wait for it for ever, and it says what is kept"
+)
 def kept():
     ehr = Receiver()
     ehr.stop()

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message sent again (same sender, control ID and bytes) is answered again and not forwarded; the same ID with other bytes is."""
+"""A message sent again (same sender, control ID and bytes) is answered again and not forwarded; the same ID with
+other bytes is."""
+
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, expect_equal, main, new_id, scenario
 
 
 def hub_with(ehr, listener=None, **settings):
-    return Hub(listeners={"adt": listener or {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], **settings)
+    return Hub(
+        listeners={"adt": listener or {}},
+        destinations={"ehr": ehr},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        **settings,
+    )
 
 
 @scenario("the same message again, on the same and on another connection: answered, counted, delivered once")

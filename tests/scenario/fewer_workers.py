@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hub started again with fewer workers, or more, adopts every journal: what waits there is delivered."""
+
 from millrace_test import Hub, Receiver, adt, control_id_of, expect, expect_ack, expect_equal, main, scenario
 
 
@@ -8,8 +9,12 @@ def fewer():
     ehr, other = Receiver(), Receiver()
     ehr.stop()
     other.stop()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": ehr, "other": other}, routes=[{"from": "adt", "to": ["ehr", "other"]}],
-             workers=3) as hub:
+    with Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": ehr, "other": other},
+        routes=[{"from": "adt", "to": ["ehr", "other"]}],
+        workers=3,
+    ) as hub:
         groups = []
         for workers in (3, 1, 2):
             if workers != 3:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file destination writes each message to a file of its own, or to batch files: whole files only, each message once."""
+"""A file destination writes each message to a file of its own, or to batch files: whole files only, each message
+once."""
+
 import os
 import pathlib
 
@@ -7,7 +9,12 @@ from millrace_test import CR, Hub, Receiver, adt, eventually, expect, expect_ack
 
 
 def hub_with(start=True, name="inbox", **settings):
-    hub = Hub(listeners={"adt": {}}, destinations={"archive": {"file": ""} | settings}, routes=[{"from": "adt", "to": ["archive"]}], start=False)
+    hub = Hub(
+        listeners={"adt": {}},
+        destinations={"archive": {"file": ""} | settings},
+        routes=[{"from": "adt", "to": ["archive"]}],
+        start=False,
+    )
     folder = hub.folder / name
     hub.config["destinations"]["archive"]["file"] = str(folder)
     hub.write_config()
@@ -123,7 +130,9 @@ def no_folder():
             eventually(lambda: hub.destination("archive")["queue"] == 20, "the messages must wait for the folder", 10)
             folder.unlink()
             os.rename(moved, folder)
-            eventually(lambda: len(contents(folder)) == 25, lambda: f"25 files were due, {len(contents(folder))} are there")
+            eventually(
+                lambda: len(contents(folder)) == 25, lambda: f"25 files were due, {len(contents(folder))} are there"
+            )
             expect(sorted(contents(folder)) == sorted(first + second), "the files' bytes are the messages'")
 
 

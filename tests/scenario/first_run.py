@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """`millrace run` with no configuration starts a useful default and says what it did."""
+
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 
-from millrace_test import CANARY, MILLRACE, ROOT, SLOW, Failure, Sender, adt, eventually, expect, expect_ack, expect_equal, free_port, main, scenario
+from millrace_test import (
+    CANARY,
+    MILLRACE,
+    ROOT,
+    SLOW,
+    Failure,
+    Sender,
+    adt,
+    eventually,
+    expect,
+    expect_ack,
+    expect_equal,
+    free_port,
+    main,
+    scenario,
+)
 
 
 @scenario("no configuration: listener, data, metrics by default; ports and folders by environment")
@@ -14,14 +30,19 @@ def default():
     folder = tempfile.mkdtemp(prefix="millrace-test-")
     port, metrics = free_port(), free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
-    env |= {"MILLRACE_RUN": folder + "/run", "MILLRACE_DATA": folder + "/data", "MILLRACE_METRICS_PORT": str(metrics),
-            "MILLRACE_JOURNAL_SEGMENT": "64MiB"}
+    env |= {
+        "MILLRACE_RUN": folder + "/run",
+        "MILLRACE_DATA": folder + "/data",
+        "MILLRACE_METRICS_PORT": str(metrics),
+        "MILLRACE_JOURNAL_SEGMENT": "64MiB",
+    }
     text = subprocess.run([MILLRACE, "run", "--help"], capture_output=True, text=True, timeout=20, check=False)
     expect_equal(text.returncode, 0, "exit status of run --help")
     env |= {f"MILLRACE_LISTENERS_{name}_PORT": str(port) for name in default_listeners()}
     with open(folder + "/log", "wb") as log:
         process = subprocess.Popen([MILLRACE, "run"], env=env, stdout=log, stderr=log, start_new_session=True)
     try:
+
         def read():
             with open(folder + "/log", encoding="utf-8", errors="replace") as f:
                 return f.read()
@@ -29,6 +50,7 @@ def default():
         def ready():
             expect(process.poll() is None, lambda: f"it ended with {process.returncode}: {read()}")
             return "ready:" in read()
+
         eventually(ready, read, 40)
         for _ in range(20):
             msg = adt()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """However a sender cuts or joins its frames, every message is taken in once, whole, and in order."""
+
 import random
 
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, expect_equal, frame, main, oru, scenario
@@ -92,9 +93,15 @@ def random_cuts():
 
 @scenario("messages of 1 byte less than, exactly and 20 times a block; 20 MB goes through whole")
 def sizes():
-    with Receiver() as ehr, Hub(listeners={"adt": {"max_frame": "21MB"}}, destinations={"ehr": ehr},
-                                routes=[{"from": "adt", "to": ["ehr"]}],
-                                journal={"segment": "64MiB", "tail": "64MiB", "free_min": "1MiB"}) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {"max_frame": "21MB"}},
+            destinations={"ehr": ehr},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            journal={"segment": "64MiB", "tail": "64MiB", "free_min": "1MiB"},
+        ) as hub,
+    ):
         sender = hub.sender("adt", timeout=60)
         messages = [adt(size=s) for s in (4095, 4096, 4097, 65535, 65536, 65537, 1 << 20, 20_000_000)]
         for msg in messages:

@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A full disk: the hub acknowledges nothing that it cannot keep, says so, goes on delivering, and goes on by itself when there is room."""
+"""A full disk: the hub acknowledges nothing that it cannot keep, says so, goes on delivering, and goes on by itself
+when there is room."""
+
 import contextlib
 import os
 import subprocess
 import tempfile
 
-from millrace_test import Failure, Hub, Receiver, Skip, adt, control_id_of, eventually, expect, expect_equal, main, scenario
+from millrace_test import (
+    Failure,
+    Hub,
+    Receiver,
+    Skip,
+    adt,
+    control_id_of,
+    eventually,
+    expect,
+    expect_equal,
+    main,
+    scenario,
+)
 
 
 def fill(hub, size=100_000, limit=3000):
@@ -32,12 +46,27 @@ def arrived(ehr, taken):
     expect_equal([g for g in got if g in set(taken)], taken, "order")
 
 
-@scenario("journal.max reached, on_full: wait - the sender waits, and is served when the destination takes messages again", seconds=120)
+@scenario(
+    "journal.max reached, on_full: wait - the sender waits, and is served when the destination takes messages again",
+    seconds=120,
+)
 def waits():
     ehr = Receiver()
     ehr.stop()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1,
-             journal={"segment": "8MiB", "tail": "8MiB", "free_min": "1MiB", "max": "32MiB", "retain": "0", "on_full": "wait"}) as hub:
+    with Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": ehr},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        workers=1,
+        journal={
+            "segment": "8MiB",
+            "tail": "8MiB",
+            "free_min": "1MiB",
+            "max": "32MiB",
+            "retain": "0",
+            "on_full": "wait",
+        },
+    ) as hub:
         taken, ack, sender, last = fill(hub)
         expect(ack is None, f"on_full: wait must not answer, but {ack!r} came")
         expect(len(taken) > 50, f"only {len(taken)} messages fit into 32 MiB")
@@ -53,12 +82,27 @@ def waits():
     ehr.stop()
 
 
-@scenario("journal.max reached, on_full: reject - AR with a reason, nothing kept of it; taken again when there is room", seconds=120)
+@scenario(
+    "journal.max reached, on_full: reject - AR with a reason, nothing kept of it; taken again when there is room",
+    seconds=120,
+)
 def rejects():
     ehr = Receiver()
     ehr.stop()
-    with Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1,
-             journal={"segment": "8MiB", "tail": "8MiB", "free_min": "1MiB", "max": "32MiB", "retain": "0", "on_full": "reject"}) as hub:
+    with Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": ehr},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        workers=1,
+        journal={
+            "segment": "8MiB",
+            "tail": "8MiB",
+            "free_min": "1MiB",
+            "max": "32MiB",
+            "retain": "0",
+            "on_full": "reject",
+        },
+    ) as hub:
         taken, ack, sender, last = fill(hub)
         expect(ack is not None and ack.code in ("AR", "AE"), f"on_full: reject must answer AR, got {ack!r}")
         expect(ack.err, "the refusal does not say why")
@@ -68,6 +112,7 @@ def rejects():
             if sender.exchange(last).code == "AA":
                 return True
             return False
+
         eventually(taken_again, "nothing is taken although the queue is empty", 40, 0.3)
         ehr.wait_count(len(taken) + 1, 40)
         arrived(ehr, taken + [last])
@@ -80,7 +125,9 @@ def small_disk(size):
     if os.geteuid() != 0:
         raise Skip("mounting a small tmpfs needs root")
     folder = tempfile.mkdtemp(prefix="millrace-test-disk-")
-    r = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "millrace-test", folder], capture_output=True, check=False)
+    r = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "millrace-test", folder], capture_output=True, check=False
+    )
     if r.returncode:
         os.rmdir(folder)
         raise Skip("mounting a tmpfs is not allowed here")
@@ -91,16 +138,30 @@ def small_disk(size):
         os.rmdir(folder)
 
 
-@scenario("the disk itself is full, with restarts in between: nothing acknowledged is lost, it recovers when space comes back", seconds=150)
+@scenario(
+    "the disk itself is full, with restarts in between: nothing acknowledged is lost, it recovers when space comes back",
+    seconds=150,
+)
 def real_disk():
     ehr = Receiver()
     ehr.stop()
-    with small_disk("96M") as folder, \
-            Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1, folder=folder,
-                journal={"segment": "8MiB", "tail": "8MiB", "free_min": "2MiB", "retain": "0", "on_full": "reject"}) as hub:
+    with (
+        small_disk("96M") as folder,
+        Hub(
+            listeners={"adt": {}},
+            destinations={"ehr": ehr},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            workers=1,
+            folder=folder,
+            journal={"segment": "8MiB", "tail": "8MiB", "free_min": "2MiB", "retain": "0", "on_full": "reject"},
+        ) as hub,
+    ):
         taken, ack, _, _ = fill(hub)
         expect(ack is not None and ack.code in ("AR", "AE"), f"wanted a refusal, got {ack!r}")
-        expect(hub.status()["state"] != "running" or hub.http("/readyz")[0] != 200, "the status says nothing of the full disk")
+        expect(
+            hub.status()["state"] != "running" or hub.http("/readyz")[0] != 200,
+            "the status says nothing of the full disk",
+        )
         hub.kill9("all")
         hub.start()
         ehr.start()
@@ -112,6 +173,7 @@ def real_disk():
             with hub.sender("adt") as sender:
                 msg = adt(size=1000)
                 return sender.exchange(msg).code == "AA"
+
         eventually(taken_again, "nothing is taken although all was delivered", 40, 0.3)
     ehr.stop()
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """IPv6 and IPv4: listeners on either or both, destinations on either, by address and by name."""
+
 import socket
 
 from millrace_test import Failure, Hub, Receiver, Sender, Skip, adt, expect_ack, main, scenario
@@ -16,8 +17,14 @@ def need_ipv6():
 @scenario("a listener on :: takes both, one on ::1 only IPv6, one on 127.0.0.1 only IPv4")
 def listeners():
     need_ipv6()
-    with Receiver() as ehr, Hub(listeners={"both": {"address": "::"}, "six": {"address": "::1"}, "four": {"address": "127.0.0.1"}},
-                                destinations={"ehr": ehr}, routes=[{"from": "*", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"both": {"address": "::"}, "six": {"address": "::1"}, "four": {"address": "127.0.0.1"}},
+            destinations={"ehr": ehr},
+            routes=[{"from": "*", "to": ["ehr"]}],
+        ) as hub,
+    ):
         sent = []
         for listener, host in (("both", "::1"), ("both", "127.0.0.1"), ("six", "::1"), ("four", "127.0.0.1")):
             msg = adt()
@@ -35,9 +42,15 @@ def listeners():
 @scenario("destinations by IPv6 address and by host name")
 def destinations():
     need_ipv6()
-    with Receiver(host="::1") as six, Receiver() as named, \
-            Hub(listeners={"adt": {}}, destinations={"six": six, "named": {"mllp": f"localhost:{named.port}"}},
-                routes=[{"from": "adt", "to": ["six", "named"]}]) as hub:
+    with (
+        Receiver(host="::1") as six,
+        Receiver() as named,
+        Hub(
+            listeners={"adt": {}},
+            destinations={"six": six, "named": {"mllp": f"localhost:{named.port}"}},
+            routes=[{"from": "adt", "to": ["six", "named"]}],
+        ) as hub,
+    ):
         sent = [adt() for _ in range(20)]
         sender = hub.sender("adt")
         sender.send(*sent)

@@ -1,19 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/metrics is OpenMetrics that Prometheus takes, counts what happened, and never goes backwards; /livez and /readyz tell the truth."""
+"""/metrics is OpenMetrics that Prometheus takes, counts what happened, and never goes backwards; /livez and /readyz
+tell the truth."""
+
 import re
 import shutil
 import subprocess
 
 from millrace_test import Hub, Receiver, Skip, adt, eventually, expect, expect_ack, expect_equal, main, oru, scenario
 
-PROMISED = ["millrace_messages_received_total", "millrace_acks_sent_total", "millrace_messages_delivered_total",
-            "millrace_queue_messages", "millrace_ack_latency_seconds_bucket", "millrace_duplicates_total", "millrace_wal_bytes",
-            "millrace_wal_fsync_seconds_bucket", "millrace_build_info", "millrace_connections", "millrace_worker_up",
-            "millrace_process_resident_memory_bytes", "millrace_commit_durable"]
+PROMISED = [
+    "millrace_messages_received_total",
+    "millrace_acks_sent_total",
+    "millrace_messages_delivered_total",
+    "millrace_queue_messages",
+    "millrace_ack_latency_seconds_bucket",
+    "millrace_duplicates_total",
+    "millrace_wal_bytes",
+    "millrace_wal_fsync_seconds_bucket",
+    "millrace_build_info",
+    "millrace_connections",
+    "millrace_worker_up",
+    "millrace_process_resident_memory_bytes",
+    "millrace_commit_durable",
+]
 
 
 def hub_with(ehr, **settings):
-    return Hub(listeners={"adt": {}, "lab": {}}, destinations={"ehr": ehr}, routes=[{"from": "*", "to": ["ehr"]}], **settings)
+    return Hub(
+        listeners={"adt": {}, "lab": {}}, destinations={"ehr": ehr}, routes=[{"from": "*", "to": ["ehr"]}], **settings
+    )
 
 
 @scenario("counters say what happened")
@@ -40,7 +55,9 @@ def counted():
         expect_equal(hub.metric("millrace_commit_durable"), 2, "millrace_commit_durable, 1 per worker")
 
 
-@scenario("OpenMetrics and the older text form pass promtool; histogram buckets only grow; no label holds anything of a message")
+@scenario(
+    "OpenMetrics and the older text form pass promtool; histogram buckets only grow; no label holds anything of a message"
+)
 def promtool():
     if not shutil.which("promtool"):
         raise Skip("promtool is not installed")
@@ -53,7 +70,9 @@ def promtool():
         expect(text.endswith("# EOF\n"), "OpenMetrics ends with # EOF")
         status, plain = hub.http("/metrics", accept="text/plain; version=0.0.4")
         expect("# EOF" not in plain, "the older form has no # EOF")
-        r = subprocess.run(["promtool", "check", "metrics"], input=plain, capture_output=True, text=True, timeout=60, check=False)
+        r = subprocess.run(
+            ["promtool", "check", "metrics"], input=plain, capture_output=True, text=True, timeout=60, check=False
+        )
         expect(r.returncode == 0 and not r.stderr.strip(), f"promtool: {r.stdout}{r.stderr}")
         series = {}
         for line in text.splitlines():
@@ -62,11 +81,33 @@ def promtool():
                 series.setdefault((m[1], m[2]), []).append((float(m[3].replace("+Inf", "inf")), float(m[4])))
         expect(series, "there is no histogram")
         for key, buckets in series.items():
-            expect(buckets == sorted(buckets) and [b for _, b in buckets] == sorted(b for _, b in buckets), f"{key}: buckets shrink")
+            expect(
+                buckets == sorted(buckets) and [b for _, b in buckets] == sorted(b for _, b in buckets),
+                f"{key}: buckets shrink",
+            )
             expect(buckets[-1][0] == float("inf"), f"{key}: no +Inf bucket")
         labels = set(re.findall(r'(\w+)="', text))
-        expect(labels <= {"listener", "destination", "code", "reason", "result", "action", "worker", "process", "le", "version", "commit",
-                          "io", "state", "kind", "name"}, f"unexpected labels: {labels}")
+        expect(
+            labels
+            <= {
+                "listener",
+                "destination",
+                "code",
+                "reason",
+                "result",
+                "action",
+                "worker",
+                "process",
+                "le",
+                "version",
+                "commit",
+                "io",
+                "state",
+                "kind",
+                "name",
+            },
+            f"unexpected labels: {labels}",
+        )
 
 
 @scenario("counters do not go backwards when a worker dies and comes back")

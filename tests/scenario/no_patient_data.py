@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Not a byte of a message in logs, metrics, status pages or shared regions, even when everything goes wrong."""
+
 import json
 
 from millrace_test import CANARY, Hub, Receiver, adt, eventually, expect, expect_equal, frame, main, scenario
@@ -7,9 +8,16 @@ from millrace_test import CANARY, Hub, Receiver, adt, eventually, expect, expect
 
 @scenario("refusals, dead letters, time-outs, garbage, crashes: the logs and pages carry no content")
 def everything_wrong():
-    with Receiver(lambda d: ("AR", "garbage", "swap", "close")[len(d.body) % 4]) as ehr, \
-            Hub(listeners={"adt": {"max_frame": "64KiB"}}, routes=[{"from": "adt", "to": ["ehr"]}],
-                destinations={"ehr": {"mllp": ehr, "ack_timeout": "200ms", "retry": {"first": "10ms", "max": "20ms", "attempts": 2}}}) as hub:
+    with (
+        Receiver(lambda d: ("AR", "garbage", "swap", "close")[len(d.body) % 4]) as ehr,
+        Hub(
+            listeners={"adt": {"max_frame": "64KiB"}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            destinations={
+                "ehr": {"mllp": ehr, "ack_timeout": "200ms", "retry": {"first": "10ms", "max": "20ms", "attempts": 2}}
+            },
+        ) as hub,
+    ):
         sender = hub.sender("adt")
         for n in range(12):
             sender.send(adt(size=400 + n))
@@ -31,7 +39,12 @@ def everything_wrong():
             if hub.kill9(who):
                 hub.wait_process(who, not_pid=old)
         eventually(lambda: hub.http("/readyz")[0] == 200, "not ready again")
-        shown = hub.cli("status").stdout + hub.cli("queue", "list").stdout + hub.cli("dead", "list").stdout + hub.cli("top", "--batch", "-n", "1").stdout
+        shown = (
+            hub.cli("status").stdout
+            + hub.cli("queue", "list").stdout
+            + hub.cli("dead", "list").stdout
+            + hub.cli("top", "--batch", "-n", "1").stdout
+        )
         shown += json.dumps(json.loads(hub.cli("dead", "list", "--json").stdout))
         expect(CANARY not in shown, "the command line shows content of a message")
         # The Hub class looks at the log, the metrics, the status and the regions when the hub ends.
@@ -39,7 +52,10 @@ def everything_wrong():
 
 @scenario("with --log json every line of the log is one JSON object with time, level, code and text")
 def log_lines():
-    with Receiver("AR") as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver("AR") as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         sender = hub.sender("adt")
         for _ in range(200):
             sender.exchange(adt())
@@ -51,7 +67,10 @@ def log_lines():
         for line in lines:
             entry = json.loads(line)
             expect({"time", "level", "text"} <= set(entry), f"a log line without time, level or text: {entry}")
-        expect(len(lines) < 60, f"200 refusals and one crash made {len(lines)} lines: one line per distinct trouble was promised")
+        expect(
+            len(lines) < 60,
+            f"200 refusals and one crash made {len(lines)} lines: one line per distinct trouble was promised",
+        )
         expect_equal(hub.destination("ehr")["dead_letters"], 200, "dead letters")
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of one connection reach each destination in their order: across reconnects, retries, several connections and restarts."""
+"""Messages of one connection reach each destination in their order: across reconnects, retries, several connections
+and restarts."""
+
 import random
 import threading
 
@@ -15,7 +17,9 @@ def in_order(receiver, per_sender, what):
     place = {m: i for i, m in enumerate(got)}
     for mine in per_sender:
         missing = [m for m in mine if m not in place]
-        expect(not missing, lambda: f"{what}: {len(missing)} messages never arrived, the first {control_id_of(missing[0])}")
+        expect(
+            not missing, lambda: f"{what}: {len(missing)} messages never arrived, the first {control_id_of(missing[0])}"
+        )
         at = [place[m] for m in mine]
         expect(at == sorted(at), f"{what}: messages of one connection came out of order")
 
@@ -23,7 +27,7 @@ def in_order(receiver, per_sender, what):
 def send_all(hub, messages, pause=None):
     sender = hub.sender("adt")
     for at in range(0, len(messages), 10):
-        part = messages[at:at + 10]
+        part = messages[at : at + 10]
         sender.send(*part)
         for ack, msg in zip(sender.answers(len(part)), part):
             expect_ack(ack, "AA", msg)
@@ -38,8 +42,15 @@ def reconnects():
 
     def moody(_):
         return "close" if rng.random() < 0.05 else "AA"
-    with Receiver(moody) as ehr, Hub(listeners={"adt": {}}, routes=[{"from": "adt", "to": ["ehr"]}],
-                                     destinations={"ehr": {"mllp": ehr, "connections": 3, "retry": {"first": "10ms", "max": "50ms"}}}) as hub:
+
+    with (
+        Receiver(moody) as ehr,
+        Hub(
+            listeners={"adt": {}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            destinations={"ehr": {"mllp": ehr, "connections": 3, "retry": {"first": "10ms", "max": "50ms"}}},
+        ) as hub,
+    ):
         messages = [[adt() for _ in range(200)] for _ in range(5)]
         threads = [threading.Thread(target=send_all, args=(hub, m)) for m in messages]
         for t in threads:
@@ -56,9 +67,17 @@ def retries():
 
     def moody(_):
         return "AE" if rng.random() < 0.1 else "AA"
-    with Receiver(moody) as ehr, Hub(listeners={"adt": {}}, routes=[{"from": "adt", "to": ["ehr"]}],
-                                     destinations={"ehr": {"mllp": ehr, "connections": 2, "on_error": "retry",
-                                                           "retry": {"first": "5ms", "max": "20ms"}}}) as hub:
+
+    with (
+        Receiver(moody) as ehr,
+        Hub(
+            listeners={"adt": {}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            destinations={
+                "ehr": {"mllp": ehr, "connections": 2, "on_error": "retry", "retry": {"first": "5ms", "max": "20ms"}}
+            },
+        ) as hub,
+    ):
         messages = [[adt() for _ in range(100)] for _ in range(4)]
         for mine in messages:
             send_all(hub, mine)
@@ -72,8 +91,15 @@ def retries():
 
 @scenario("order_by: listener - one order for all connections of a listener")
 def by_listener():
-    with Receiver() as ehr, Hub(listeners={"adt": {"order_by": "listener"}}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1,
-                                destinations={"ehr": {"mllp": ehr, "connections": 8}}) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {"order_by": "listener"}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            workers=1,
+            destinations={"ehr": {"mllp": ehr, "connections": 8}},
+        ) as hub,
+    ):
         senders = [hub.sender("adt") for _ in range(6)]
         sent = []
         for _ in range(40):
@@ -86,8 +112,15 @@ def by_listener():
 
 @scenario("order_by a field: the messages of one patient keep their order over all connections")
 def by_field():
-    with Receiver() as ehr, Hub(listeners={"adt": {"order_by": "PID-5.1"}}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1,
-                                destinations={"ehr": {"mllp": ehr, "connections": 4}}) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {"order_by": "PID-5.1"}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            workers=1,
+            destinations={"ehr": {"mllp": ehr, "connections": 4}},
+        ) as hub,
+    ):
         senders = [hub.sender("adt") for _ in range(6)]
         patients = {f"Patient{n}": [] for n in range(10)}
         for n in range(300):
@@ -101,8 +134,14 @@ def by_field():
 
 @scenario("workers are killed while messages pass through: first occurrences in order, nothing lost", seconds=150)
 def crashes():
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": {"mllp": ehr, "connections": 2}},
-                                routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(
+            listeners={"adt": {}},
+            destinations={"ehr": {"mllp": ehr, "connections": 2}},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+        ) as hub,
+    ):
         messages = []
         for n in range(6):
             mine = [adt() for _ in range(100)]

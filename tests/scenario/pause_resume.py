@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A paused destination gets nothing while its messages are taken in and kept; resumed, it gets them all in order."""
+
 import json
 import time
 
@@ -13,8 +14,12 @@ def hub_with(**destinations):
 @scenario("pause and resume an MLLP destination and a file destination")
 def pause_and_resume():
     with Receiver() as ehr, Receiver() as other:
-        hub = Hub(listeners={"adt": {}}, destinations={"ehr": ehr, "other": other, "archive": {"file": ""}},
-                  routes=[{"from": "adt", "to": ["ehr", "other", "archive"]}], start=False)
+        hub = Hub(
+            listeners={"adt": {}},
+            destinations={"ehr": ehr, "other": other, "archive": {"file": ""}},
+            routes=[{"from": "adt", "to": ["ehr", "other", "archive"]}],
+            start=False,
+        )
         folder = hub.folder / "archive"
         hub.config["destinations"]["archive"]["file"] = str(folder)
         hub.write_config()

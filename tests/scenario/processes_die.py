@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process crashing does not stop the others: it is restarted, takes up its work, and only its own connections break."""
+"""One process crashing does not stop the others: it is restarted, takes up its work, and only its own connections
+break."""
+
 from millrace_test import Failure, Hub, Receiver, adt, eventually, expect, expect_ack, expect_equal, main, scenario
 
 
@@ -24,7 +26,10 @@ def connections(hub):
 
 @scenario("a worker dies: the other worker's connections go on, its own senders can connect again at once", seconds=120)
 def worker():
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         first, second = connected_to(hub, 0), connected_to(hub, 1)
         old = hub.pids()["worker 0"]
         hub.kill9("worker 0")
@@ -43,8 +48,13 @@ def worker():
 
 @scenario("a destination's own worker dies: it is served again, nothing is lost, order is kept", seconds=120)
 def owner():
-    with Receiver() as one, Receiver() as two, \
-            Hub(listeners={"adt": {}}, destinations={"one": one, "two": two}, routes=[{"from": "adt", "to": ["one", "two"]}]) as hub:
+    with (
+        Receiver() as one,
+        Receiver() as two,
+        Hub(
+            listeners={"adt": {}}, destinations={"one": one, "two": two}, routes=[{"from": "adt", "to": ["one", "two"]}]
+        ) as hub,
+    ):
         sent = []
         for who in ("worker 0", "worker 1", "worker 0"):
             sender = hub.sender("adt")
@@ -76,7 +86,10 @@ def owner():
 
 @scenario("a worker that dies again and again is restarted with back-off, and the hub says it is degraded")
 def again_and_again():
-    with Receiver() as ehr, Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub:
+    with (
+        Receiver() as ehr,
+        Hub(listeners={"adt": {}}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}]) as hub,
+    ):
         for _ in range(4):
             old = hub.wait_process("worker 1")
             hub.kill9("worker 1")

@@ -1,10 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a destination refuses is retried, put to the dead letters, or dropped with a record: as its settings say, by kind of refusal."""
-from millrace_test import Hub, Receiver, adt, control_id_of, eventually, expect, expect_ack, expect_equal, main, scenario
+"""What a destination refuses is retried, put to the dead letters, or dropped with a record: as its settings say, by
+kind of refusal."""
+
+from millrace_test import (
+    Hub,
+    Receiver,
+    adt,
+    control_id_of,
+    eventually,
+    expect,
+    expect_ack,
+    expect_equal,
+    main,
+    scenario,
+)
 
 
 def hub_with(ehr, **settings):
-    return Hub(listeners={"adt": {}}, destinations={"ehr": {"mllp": ehr} | settings}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1)
+    return Hub(
+        listeners={"adt": {}},
+        destinations={"ehr": {"mllp": ehr} | settings},
+        routes=[{"from": "adt", "to": ["ehr"]}],
+        workers=1,
+    )
 
 
 def send(hub, count):
@@ -41,18 +59,24 @@ def retried():
         n = refused.get(d.body, 0)
         refused[d.body] = n + 1
         return "AE" if n < 2 else "AA"
+
     with Receiver(twice) as ehr, hub_with(ehr, on_error="retry", retry={"first": "20ms", "max": "50ms"}) as hub:
         sent = send(hub, 10)
         got = ehr.wait_count(30)
-        expect(got == [m for m in sent for _ in range(3)], "each message three times, and none before its forerunner was taken")
+        expect(
+            got == [m for m in sent for _ in range(3)],
+            "each message three times, and none before its forerunner was taken",
+        )
         hub.wait_drained()
         expect_equal(hub.destination("ehr")["dead_letters"], 0, "dead letters")
 
 
 @scenario("retry with an attempts limit ends in the dead letters")
 def attempts():
-    with Receiver(refuse_some("AE")) as ehr, \
-            hub_with(ehr, on_error="retry", retry={"first": "10ms", "max": "20ms", "attempts": 3}) as hub:
+    with (
+        Receiver(refuse_some("AE")) as ehr,
+        hub_with(ehr, on_error="retry", retry={"first": "10ms", "max": "20ms", "attempts": 3}) as hub,
+    ):
         sent = send(hub, 6)
         hub.wait_drained()
         expect_equal(hub.destination("ehr")["dead_letters"], 2, "dead letters")
@@ -76,6 +100,7 @@ def of_their_own():
     def mixed(d):
         n = int(control_id_of(d.body)[-7:]) % 3
         return ("AA", "AE", "AR")[n]
+
     with Receiver(mixed) as ehr, hub_with(ehr, on_error="drop", on_reject="dead_letter") as hub:
         send(hub, 30)
         ehr.wait_count(30)

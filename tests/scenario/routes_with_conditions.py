@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes choose by listener and by any field of the message; all that match, or the first, by setting."""
+
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, expect_equal, main, message, oru, scenario
 
 
@@ -24,16 +25,29 @@ def delivered(routes, messages, routing="all", listeners=None):
 @scenario("every operator of the language")
 def operators():
     conditions = {
-        "eq": 'MSH-9.1 == "ORU"', "ne": 'MSH-9.1 != "ORU"', "in": 'PV1-2 in ["I", "E"]', "notin": 'PV1-2 not in ["I", "E"]',
-        "regex": 'PID-3.1 =~ "^47[0-9]+$"', "exists": "exists OBX-5", "absent": "!exists(OBX-5)",
-        "and": 'MSH-9.1 == "ORU" && exists OBX-1', "or": 'MSH-9.1 == "SIU" || PID-8 == "F"',
-        "deep": '(MSH-9.1 == "ORU" || MSH-9.1 == "ADT") && !(PV1-2 == "O")', "rep": 'PID-3[2].1 == "99"', "any": 'OBX(*)-3.1 == "b"',
-        "escape": 'NTE-3 == "a&b"', "never": 'MSH-9.1 == "ZZZ"',
+        "eq": 'MSH-9.1 == "ORU"',
+        "ne": 'MSH-9.1 != "ORU"',
+        "in": 'PV1-2 in ["I", "E"]',
+        "notin": 'PV1-2 not in ["I", "E"]',
+        "regex": 'PID-3.1 =~ "^47[0-9]+$"',
+        "exists": "exists OBX-5",
+        "absent": "!exists(OBX-5)",
+        "and": 'MSH-9.1 == "ORU" && exists OBX-1',
+        "or": 'MSH-9.1 == "SIU" || PID-8 == "F"',
+        "deep": '(MSH-9.1 == "ORU" || MSH-9.1 == "ADT") && !(PV1-2 == "O")',
+        "rep": 'PID-3[2].1 == "99"',
+        "any": 'OBX(*)-3.1 == "b"',
+        "escape": 'NTE-3 == "a&b"',
+        "never": 'MSH-9.1 == "ZZZ"',
     }
     routes = [{"name": n, "from": "adt", "when": c, "to": [n]} for n, c in conditions.items()]
     first = adt()
     second = message("ORU^R01^ORU_R01", segments=["OBR|1", "OBX|1|NM|a||1", "OBX|2|NM|b||2", "NTE|1|L|a\\T\\b"])
-    third = first.replace(b"|4711^^^NORTH^MR|", b"|x1^^^N~99^^^S|").replace(b"PV1|1|I", b"PV1|1|O").replace(b"|F\r", b"|M\r")
+    third = (
+        first.replace(b"|4711^^^NORTH^MR|", b"|x1^^^N~99^^^S|")
+        .replace(b"PV1|1|I", b"PV1|1|O")
+        .replace(b"|F\r", b"|M\r")
+    )
     got = delivered(routes, [("adt", first), ("adt", second), ("adt", third.replace(b"|P|2.5.1", b"|P|2.5"))])
     expect_equal(got[0], {"ne", "in", "regex", "absent", "or", "deep"}, "where the admission went")
     expect_equal(got[1], {"eq", "in", "regex", "exists", "and", "or", "deep", "any", "escape"}, "where the result went")
@@ -42,8 +56,11 @@ def operators():
 
 @scenario("routing: first takes the first route that matches; all takes every one, each destination once")
 def first_or_all():
-    routes = [{"from": "adt", "when": 'MSH-9.1 == "ADT"', "to": ["a", "b"]}, {"from": "adt", "when": "exists PID-3", "to": ["b", "c"]},
-              {"from": "adt", "to": ["d"]}]
+    routes = [
+        {"from": "adt", "when": 'MSH-9.1 == "ADT"', "to": ["a", "b"]},
+        {"from": "adt", "when": "exists PID-3", "to": ["b", "c"]},
+        {"from": "adt", "to": ["d"]},
+    ]
     messages = [("adt", adt()), ("adt", oru())]
     expect_equal(delivered(routes, messages, "all"), [{"a", "b", "c", "d"}, {"b", "c", "d"}], "routing: all")
     messages = [("adt", adt()), ("adt", oru())]

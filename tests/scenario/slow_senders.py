@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every wait has a limit: a sender that stops inside a frame, says nothing or reads nothing is let go; others do not notice."""
+"""Every wait has a limit: a sender that stops inside a frame, says nothing or reads nothing is let go; others do not
+notice."""
+
 import time
 
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, frame, main, scenario
 
 
 def hub_with(ehr, **listener):
-    return Hub(listeners={"adt": listener}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1)
+    return Hub(
+        listeners={"adt": listener}, destinations={"ehr": ehr}, routes=[{"from": "adt", "to": ["ehr"]}], workers=1
+    )
 
 
 @scenario("a frame that does not end in frame_timeout closes its connection, however its bytes drip")

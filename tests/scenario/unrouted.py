@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message that no route takes is kept, acknowledged and counted, or refused, by setting; no routes at all are legal."""
+"""A message that no route takes is kept, acknowledged and counted, or refused, by setting; no routes at all are
+legal."""
+
 from millrace_test import Hub, Receiver, adt, expect, expect_ack, main, oru, scenario
 
 ORU_ONLY = [{"from": "adt", "when": 'MSH-9.1 == "ORU"', "to": ["ehr"]}]

@@ -82,7 +82,7 @@ struct mr_config_dest *side_dest_add(struct side *s, const char *name, uint8_t f
 {
 	struct side_dest *d = &s->dest[s->dests++];
 
-	snprintf(d->folder, sizeof(d->folder), "%s/%s", s->root, name);
+	assert_true(asprintf(&d->folder, "%s/%s", s->root, name) > 0);
 	snprintf(d->cfg.name, sizeof(d->cfg.name), "%s", name);
 	d->cfg.kind = MR_DEST_FILE;
 	d->cfg.file_format = format;
@@ -101,7 +101,7 @@ static int config_fd(struct side *s, uint64_t *ret_bytes)
 {
 	size_t dests_at = mr_align_up(sizeof(struct mr_config), 8);
 	size_t strings_at = dests_at + s->dests * sizeof(struct mr_config_dest), strings = 1;
-	size_t bytes = mr_align_up(strings_at + 8 + SIDE_DESTS_MAX * sizeof(s->dest[0].folder), 8);
+	size_t bytes = mr_align_up(strings_at + 8 + SIDE_DESTS_MAX * 512, 8);
 	char *image = calloc(1, bytes);
 	struct mr_config *c = (struct mr_config *)(void *)image;
 	int fd = memfd_create("config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -213,6 +213,7 @@ struct side_message *side_message_add(struct side *s, uint16_t dest, uint32_t by
 	assert_true(s->messages <= SIDE_MESSAGES_MAX);
 	journal_open(s);
 	clock_gettime(CLOCK_REALTIME, &now);
+	memset(m, 0, sizeof(*m));
 	m->position = from = s->end;
 	m->bytes = bytes;
 	m->dest = dest;
@@ -572,6 +573,8 @@ void side_close(struct side *s)
 	if (s->tail_fd >= 0)
 		close(s->tail_fd);
 	free(s->message);
+	for (uint32_t i = 0; i < s->dests; i++)
+		free(s->dest[i].folder);
 	snprintf(command, sizeof(command), "rm -rf -- '%s'", s->root);
 	assert_int_equal(system(command), 0);
 }

@@ -22,7 +22,7 @@
 
 struct side_dest {
 	struct mr_config_dest cfg;
-	char folder[300];
+	char *folder;
 };
 
 struct side_message { /* one message for one destination */

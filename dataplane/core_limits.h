@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* limits.h - fixed limits of a worker. What an operator may want to change is a setting; these are not. */
-#ifndef MILLRACE_LIMITS_H
-#define MILLRACE_LIMITS_H
+/*
+ * core_limits.h - fixed limits of a worker. What an operator may want to change is a setting; these are not.
+ * Not named limits.h: that would hide the system header of this name from whoever has this folder in its search path.
+ */
+#ifndef MILLRACE_CORE_LIMITS_H
+#define MILLRACE_CORE_LIMITS_H
 
 #define CORE_EVENTS_BUDGET   8192          /* I/O events of one turn */
 #define CORE_IDLE_WAIT_NS    100000000u    /* longest sleep: heartbeat, link */
