@@ -47,28 +47,63 @@ struct page {
 	bool man;
 };
 
-/* Text with `code` in it, for the page's format. In a man page a line must not begin with a dot or a quote. */
+/* One word of a man page; `code` in bold. Returns its width. */
+static size_t man_word(const struct page *p, const char *s, size_t n, bool *code)
+{
+	size_t width = n;
+
+	if (*s == '.' || *s == '\'')
+		fputs("\\&", p->out);
+	for (; n; n--, s++) {
+		if (*s == '`') {
+			fputs((*code = !*code) ? "\\fB" : "\\fR", p->out);
+			width--;
+		} else if (*s == '\\') {
+			fputs("\\e", p->out);
+		} else if (*s == '-' && *code) {
+			fputs("\\-", p->out);
+		} else {
+			fputc(*s, p->out);
+		}
+	}
+	return width;
+}
+
+/* Text with `code` in it. A man page has short lines and a new one for each sentence. Ends its line. */
 static void text(const struct page *p, const char *s)
 {
+	size_t column = 0, n;
 	bool code = false;
 
-	for (; *s; s++) {
-		if (!p->man)
-			fputc(*s, p->out);
-		else if (*s == '`')
-			fputs((code = !code) ? "\\fB" : "\\fR", p->out);
-		else if (*s == '\\')
-			fputs("\\e", p->out);
-		else if (*s == '-' && code)
-			fputs("\\-", p->out);
-		else
-			fputc(*s, p->out);
+	if (!p->man) {
+		fputs(s, p->out);
+		return;
 	}
+	for (; *s; s += n) {
+		bool end;
+
+		s += strspn(s, " ");
+		n = strcspn(s, " ");
+		if (column && column + n > 70) {
+			fputc('\n', p->out);
+			column = 0;
+		} else if (column) {
+			fputc(' ', p->out);
+			column++;
+		}
+		column += man_word(p, s, n, &code);
+		end = n && s[n - 1] == '.' && s[n];
+		if (end) {
+			fputc('\n', p->out);
+			column = 0;
+		}
+	}
+	fputc('\n', p->out);
 }
 
 static void heading(const struct page *p, const char *s)
 {
-	fputs(p->man ? ".Sh " : "\n## ", p->out);
+	fputs(p->man ? ".Sh " : "## ", p->out);
 	for (; *s; s++)
 		fputc(p->man && *s >= 'a' && *s <= 'z' ? *s - 32 : *s, p->out);
 	fputs(p->man ? "\n" : "\n\n", p->out);
@@ -79,7 +114,7 @@ static void paragraph(const struct page *p, const char *s)
 	if (p->man)
 		fputs(".Pp\n", p->out);
 	text(p, s);
-	fputs(p->man ? "\n" : "\n\n", p->out);
+	fputs(p->man ? "" : "\n\n", p->out);
 }
 
 static void example(const struct page *p, const char *s)
@@ -171,11 +206,11 @@ static void print_settings(const struct page *p, enum config_scope scope)
 		if (s->type == CONFIG_T_ABSENT)
 			continue;
 		if (p->man) {
-			fprintf(p->out, ".It Sy %s\n%s", s->path, kind);
-			text(p, s->help);
-			fprintf(p->out, "\n.br\nValue: %s. Default: ", values);
-			text(p, fallback);
-			fprintf(p->out, ". A change needs a %s.\n", apply);
+			char line[1000];
+
+			snprintf(line, sizeof(line), "%s%s Value: %s. Default: %s. Change: %s.", kind, s->help, values, fallback, apply);
+			fprintf(p->out, ".It Sy %s\n", s->path);
+			text(p, line);
 		} else {
 			fprintf(p->out, "| `%s` | %s | %s | %s | %s%s |\n", s->path, values, fallback, apply, kind, s->help);
 		}
@@ -193,9 +228,7 @@ static void print_codes(const struct page *p)
 		}
 		fprintf(p->out, ".It MR%04u\n", codes[i].number);
 		text(p, codes[i].summary);
-		fputs(".\n", p->out);
 		text(p, codes[i].action);
-		fputs("\n", p->out);
 	}
 	fputs(p->man ? ".El\n" : "\n", p->out);
 }
@@ -263,13 +296,15 @@ void config_print_doc(FILE *out, int format)
 	if (p.man) {
 		fputs(".\\\" Printed from control/config_schema.def; do not edit.\n.Dd November 20, 2026\n.Dt MILLRACE.YAML 5\n.Os Millrace\n"
 		      ".Sh NAME\n.Nm millrace.yaml\n.Nd configuration of a Millrace hub\n.Sh DESCRIPTION\n", out);
-		fputs("The configuration says where messages come in, where they go to, and which go where.\n", out);
+		fputs("The configuration says where messages come in, where they go to,\nand which go where.\n", out);
 	} else {
 		fputs("# Configuration\n\nPrinted from `control/config_schema.def`; do not edit. "
 		      "The configuration says where messages come in, where they go to, and which go where.\n\n", out);
 	}
 	example(&p, sample);
 	print_files(&p);
+	paragraph(&p, "`change` says what a setting's change asks of the workers: `reload` (they could take it up as they run) or `restart`. "
+		      "This version reads the configuration at the start only, so that every change needs a restart of the hub.");
 	heading(&p, "Top level");
 	print_settings(&p, CONFIG_ROOT);
 	heading(&p, "Listeners");

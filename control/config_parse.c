@@ -118,8 +118,10 @@ static void say_yaml(struct reader *r)
 		       p->context ? " " : "", p->context ? p->context : "");
 	if (p->context && strstr(p->context, "alias"))
 		config_hint(d, "a value that begins with * or & needs quotes: \"*\"");
+	else if (p->problem && strstr(p->problem, "tab character"))
+		config_hint(d, "indent with spaces");
 	else if (p->problem && strstr(p->problem, "cannot start any token"))
-		config_hint(d, "quote the value, and indent with spaces, not tabs");
+		config_hint(d, "quote the value");
 }
 
 static struct config_node *node_add(struct reader *r, enum config_node_kind kind, const yaml_event_t *e)
@@ -440,7 +442,8 @@ static void parse_folder(struct config *c, const char *path, char *buf)
 		config_say(c, place_file(s), CONFIG_E_TOO_BIG, "more than %u files", CONFIG_FILES_MAX);
 	for (int i = 0; i < n; i++) {
 		char file[4096];
-		int length = snprintf(file, sizeof(file), "%s/%s", path, names[i]->d_name);
+		bool slash = path[strlen(path) - 1] == '/';
+		int length = snprintf(file, sizeof(file), "%s%s%s", path, slash ? "" : "/", names[i]->d_name);
 
 		if (n <= CONFIG_FILES_MAX && length > 0 && (size_t)length < sizeof(file))
 			parse_file(c, file, buf);

@@ -373,6 +373,7 @@ static struct expr *parse_comparison(struct parser *p)
 	if (take_word(p, "not")) {
 		if (take_word(p, "in"))
 			return negate(p, parse_in(p, path));
+		skip_space(p);
 		fail_at(p, p->at, 1, CONFIG_E_EXPRESSION, "`in` is expected after `not`");
 		return NULL;
 	}

@@ -51,7 +51,7 @@ struct process {
 	pid_t pid;      /* 0: not running */
 	int pidfd;
 	bool child;     /* ours to reap; false after a take-over */
-	bool drain_sent, drained, killed;
+	bool drain_sent, drained, drain_again, killed;
 	uint64_t incarnation;
 	uint64_t restarts;
 	uint64_t started_ns;  /* monotonic; of this life, or when it was adopted */

@@ -290,6 +290,8 @@ static json_t *json_troubles(struct control *c)
 		json_t *o = json_object();
 
 		snprintf(code, sizeof(code), "MR%04u", t->code);
+		if (item && strstr(t->text, item))
+			item = NULL; /* the text says it */
 		snprintf(text, sizeof(text), "%s%s%s%s%s", t->process ? t->process->name : "", t->process ? ": " : "",
 			 item ? item : "", item ? ": " : "", t->text);
 		json_put_text(o, "code", code);

@@ -250,7 +250,7 @@ static bool handoff_hello(struct link *l, const struct mr_link_msg *m)
 	handoff_send_items(p);
 	if (p->kind == MR_KIND_CONNECTOR)
 		peers_announce(p);
-	if (c->state == CONTROL_DRAINING && p->kind == MR_KIND_WORKER)
+	if (c->state == CONTROL_DRAINING)
 		supervise_drain_one(p);
 	return true;
 }
@@ -287,6 +287,7 @@ static bool handoff_message(struct link *l, const struct mr_link_msg *m, const i
 		break;
 	case MR_LINK_DRAINED:
 		p->drained = true;
+		supervise_drain_next(c);
 		break;
 	case MR_LINK_RESOLVE:
 		resolve_ask(c->resolver, p, m->request, m->u.resolve.dest);

@@ -107,6 +107,7 @@ void peers_announce(struct process *p)
 	control_each (p->control, q)
 		if (q != p && q->link && q->announced && !p->peered[q->peer])
 			peers_join(p, q);
+	peers_settle(p->control);
 }
 
 static void peers_send_tail(struct process *to, const struct process *owner, const struct process_tail *t)

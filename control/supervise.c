@@ -54,15 +54,6 @@ uint32_t supervise_running(const struct control *c)
 	return n;
 }
 
-static uint32_t supervise_running_kind(const struct control *c, uint32_t kind)
-{
-	uint32_t n = 0;
-
-	control_each (c, p)
-		n += p->pid != 0 && p->kind == kind;
-	return n;
-}
-
 /* ---- starting ---- */
 
 static void supervise_on_exit(evutil_socket_t fd, short what, void *arg)
@@ -91,7 +82,7 @@ static void supervise_begin_life(struct process *p, pid_t pid, bool child)
 {
 	p->pid = pid;
 	p->child = child;
-	p->drain_sent = p->drained = p->killed = false;
+	p->drain_sent = p->drained = p->drain_again = p->killed = false;
 	p->ready = p->accept_sent = p->accepting = p->announced = false;
 	p->started_ns = p->unlinked_ns = p->heartbeat_seen_ns = control_now_ns();
 	p->wall_ns = control_wall_ns();
@@ -322,8 +313,6 @@ static void supervise_log_death(struct process *p, int status, bool known)
 	p->down_logged = true;
 }
 
-static void supervise_drain_next(struct control *c);
-
 static void supervise_gone(struct process *p, int status, bool known)
 {
 	struct control *c = p->control;
@@ -424,21 +413,27 @@ void supervise_drain_one(struct process *p)
 	}
 }
 
-static void supervise_drain_next(struct control *c)
+void supervise_drain_next(struct control *c)
 {
+	if (c->state != CONTROL_DRAINING)
+		return;
+
 	if (!supervise_running(c)) {
 		event_base_loopbreak(c->base);
 		return;
 	}
-	if (supervise_running_kind(c, MR_KIND_WORKER))
-		return;
-	control_each (c, p) {
-		if (p->kind != MR_KIND_CONNECTOR || !p->pid)
-			continue;
-		supervise_drain_one(p);
-		if (!p->drain_sent)
-			kill(p->pid, SIGKILL);
-	}
+	/*
+	 * Every process finishes what it has in flight and says so. Outcomes may cross from one to the other until the
+	 * last has; then the workers, which journal them, are told a second time and end.
+	 */
+	control_each (c, p)
+		if (p->pid && !(p->kind == MR_KIND_WORKER ? p->drained : false))
+			return;
+	control_each (c, p)
+		if (p->pid && !p->drain_again) {
+			p->drain_again = true;
+			handoff_send_simple(p, MR_LINK_DRAIN);
+		}
 }
 
 static void supervise_on_drain_timer(evutil_socket_t fd, short what, void *arg)
@@ -460,7 +455,7 @@ void supervise_drain(struct control *c)
 	listen_close(c);
 	control_each (c, p) {
 		event_del(p->restart_timer);
-		if (p->kind != MR_KIND_WORKER || !p->pid)
+		if (!p->pid)
 			continue;
 		if (p->link)
 			supervise_drain_one(p);

@@ -25,6 +25,7 @@ void supervise_accepting(struct process *p);
 /** supervise_drain - stop: workers first, connectors after them, then the loop ends. */
 void supervise_drain(struct control *c);
 void supervise_drain_one(struct process *p);
+void supervise_drain_next(struct control *c); /* a process has finished or ended: what follows? */
 
 /** supervise_kill - end everything now. */
 void supervise_kill(struct control *c);

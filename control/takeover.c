@@ -113,6 +113,22 @@ bool takeover_living(const char *run, uint64_t ret_incarnation[MR_PEERS_MAX])
 	return living;
 }
 
+/* What the last control process may not have come to: news of peers that died since, and listening sockets. */
+static void takeover_complete_process(struct process *p)
+{
+	struct control *c = p->control;
+
+	peers_missing(p);
+	for (uint32_t i = 0; p->kind == MR_KIND_WORKER && i < c->cfg->listeners.count; i++) {
+		struct mr_link_msg m = {.type = MR_LINK_LISTENER};
+
+		if (*listen_at(c, p->index, i) >= 0 || listen_open(c, p->index, false) < 0)
+			continue;
+		m.u.listener.listener = i;
+		handoff_send(p, &m, listen_at(c, p->index, i), 1);
+	}
+}
+
 static void takeover_end(struct control *c)
 {
 	uint64_t incarnation;
@@ -129,18 +145,11 @@ static void takeover_end(struct control *c)
 		kill(pid, SIGKILL);
 	}
 	control_each (c, p)
-		if (p->pid && !p->child) {
+		if (p->pid && p->ready)
 			peers_announce(p);
-			peers_missing(p);
-			for (uint32_t i = 0; p->kind == MR_KIND_WORKER && i < c->cfg->listeners.count; i++) {
-				struct mr_link_msg m = {.type = MR_LINK_LISTENER};
-
-				if (*listen_at(c, p->index, i) >= 0 || listen_open(c, p->index, false) < 0)
-					continue;
-				m.u.listener.listener = i;
-				handoff_send(p, &m, listen_at(c, p->index, i), 1);
-			}
-		}
+	control_each (c, p)
+		if (p->pid && p->ready)
+			takeover_complete_process(p);
 	if (c->signals)
 		supervise_drain(c);
 	else

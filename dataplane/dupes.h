@@ -33,6 +33,12 @@ void dupes_destroy(struct dupes *d);
 /** dupes_insert - writer: remember @position under @hash (not 0); the bucket's oldest position gives way. */
 void dupes_insert(struct dupes *d, uint64_t hash, uint64_t position);
 
+/** dupes_prefetch - ask for the cache line of @hash, to be looked at soon. */
+static inline void dupes_prefetch(const struct dupes *d, uint64_t hash)
+{
+	__builtin_prefetch(d->table + (hash & (d->buckets - 1)) * DUPES_WAYS);
+}
+
 /** dupes_find - up to DUPES_WAYS positions noted under @hash, newest last not guaranteed. Returns their number. */
 uint32_t dupes_find(const struct dupes *d, uint64_t hash, uint64_t ret_position[DUPES_WAYS]);
 

@@ -121,6 +121,14 @@ static uint64_t ingress_id_hash(const struct frame *f)
 	return h ? h : 1;
 }
 
+/* The tables are larger than the caches: their lines come in while the routes are looked at. */
+static void ingress_prefetch(const struct core *c, uint64_t id_hash)
+{
+	for (uint32_t j = 0; j < c->cfg->workers; j++)
+		if (c->sources[j].dupes.table)
+			dupes_prefetch(&c->sources[j].dupes, id_hash);
+}
+
 enum seen { SEEN_NEW, SEEN_ANSWERED, SEEN_WAIT };
 
 /* The same sender, control ID and bytes inside the window: answered as it was the first time, not forwarded. */
@@ -266,16 +274,17 @@ enum ingress_result ingress_frame(struct core *c, struct conn *k, const char *ms
 	if (!ingress_judge(c, k, &f, inner_start))
 		return INGRESS_DONE;
 	f.id_hash = ingress_id_hash(&f);
+	ingress_prefetch(c, f.id_hash);
+	if (route_message(c->routes, k->listener, msg, bytes, &f.msh, &to) < 0) {
+		ingress_refuse(c, k, &f, &unreadable);
+		return INGRESS_DONE;
+	}
 	if (f.id_hash && l->duplicates == MR_DUPLICATES_ANSWER) {
 		enum seen seen = ingress_duplicate(c, k, &f);
 
 		*ret_stall = STALL_DUPLICATE;
 		if (seen != SEEN_NEW)
 			return seen == SEEN_WAIT ? INGRESS_STALL : INGRESS_DONE;
-	}
-	if (route_message(c->routes, k->listener, msg, bytes, &f.msh, &to) < 0) {
-		ingress_refuse(c, k, &f, &unreadable);
-		return INGRESS_DONE;
 	}
 	if (!to.matched && l->unrouted == MR_UNROUTED_REJECT) {
 		ingress_refuse(c, k, &f, &unrouted);

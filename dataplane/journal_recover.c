@@ -330,6 +330,10 @@ static int stopped(struct recover *r, uint32_t i, struct mr_walk *w)
 	struct mr_walk again;
 	int err;
 
+	if (r->found && place == r->end) { /* the first pass asked */
+		r->ended = true;
+		return 0;
+	}
 	if (mr_walk_damaged(w)) {
 		damage(r, place);
 		return mr_walk_resync(w);

@@ -80,12 +80,9 @@ static int open_direct(const struct journal *j, const char *name, int flags)
 /** journal_segment_open_write - a descriptor whose completed writes are as durable as the commit mode says. */
 int journal_segment_open_write(const struct journal *j, const char *name)
 {
-	int fd;
-
-	if (j->commit == MR_COMMIT_DURABLE)
-		return open_direct(j, name, O_WRONLY | O_DSYNC);
-	fd = openat(j->folder_fd, name, O_WRONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	/* Without O_DSYNC a write is done when the disk has it in its cache. Through the page cache it would be copied once
+	 * more, by threads on the worker's own CPU: measured, half the rate. */
+	return open_direct(j, name, O_WRONLY | (j->commit == MR_COMMIT_DURABLE ? O_DSYNC : 0));
 }
 
 static void fill_header(const struct journal *j, uint64_t sequence, struct segment_block *ret)

@@ -445,6 +445,77 @@ int hl7_charset_check(int charset, const char *buf, uint32_t bytes, uint32_t *re
  */
 int hl7_charset_guess(const char *buf, uint32_t bytes);
 
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+/* A message being written, front to back. */
+struct hl7_build {
+	char *out;
+	uint32_t out_max;
+	uint32_t bytes; /* written so far */
+	struct hl7_delims delims;
+	uint32_t at[4]; /* field, repetition, component, sub-component where the next byte would go */
+	uint32_t filled; /* 1 once something stands there */
+	int rc;         /* the first failure; everything after it is refused with it */
+};
+
+/**
+ * hl7_build_init - begin a message.
+ *
+ * @b       Caller-owned.
+ * @out, @out_max   Room for the message, in use until hl7_build_end().
+ * @delims  Delimiters of the message, NULL for |^~\&.
+ */
+void hl7_build_init(struct hl7_build *b, char *out, uint32_t out_max, const struct hl7_delims *delims);
+
+/**
+ * hl7_build_segment - end the segment before, if there is one, and begin another.
+ *
+ * @name  Three characters. MSH, FHS and BHS write their first two fields themselves.
+ * Returns 0, -ENOSPC, HL7_E_ORDER (no segment name) or the first failure of this message.
+ */
+int hl7_build_segment(struct hl7_build *b, const char *name);
+
+/**
+ * hl7_build_raw, hl7_build_text - write one element of the segment: as it is, or escaped.
+ *
+ * @field, @repetition, @component, @subcomponent   Where, from 1; 0 means 1. Places must come in the order of the
+ *         message; those left out become empty. A whole field can be written raw, inner delimiters included.
+ * @value, @bytes   What. Raw values must hold no field separator, CR or LF.
+ * Returns 0, -ENOSPC, HL7_E_ORDER, HL7_E_DELIM (needs a delimiter that is not declared), HL7_E_ESCAPE, or the first failure.
+ */
+int hl7_build_raw(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
+		  const char *value, uint32_t bytes);
+int hl7_build_text(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
+		   const char *value, uint32_t bytes);
+
+/**
+ * hl7_build_end - end the last segment. Returns the message's length, or the first failure.
+ */
+int hl7_build_end(struct hl7_build *b);
+
+enum hl7_edit_kind {
+	HL7_EDIT_SET = 0,    /* put a value there; what is missing before it is made */
+	HL7_EDIT_INSERT = 1, /* put a value before what is there */
+	HL7_EDIT_DELETE = 2, /* take it out with its delimiter, so that what follows moves up */
+};
+
+/**
+ * hl7_edit - write a message again with one element changed; every other byte stays as it is.
+ *
+ * @ix     Index of the message.
+ * @kind   enum hl7_edit_kind.
+ * @p      What: a segment (field not given: a whole line, made of @value without its end), a field, repetition,
+ *         component or sub-component. No wild cards. A segment that is not there can only be inserted: at the end.
+ * @value, @bytes   Raw; no field separator and no line end, except that a segment may hold field separators.
+ * @out, @out_max   Room for the new message; must not overlap the old one.
+ *
+ * Returns the new length, -ENOSPC, -ENOENT (no such segment), HL7_E_PATH (wild card), HL7_E_DELIM (MSH-1 or MSH-2, or a
+ * delimiter is needed that is not declared), HL7_E_ORDER (@value holds a field separator or line end).
+ * Deleting what is not there changes nothing.
+ */
+int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, const char *value, uint32_t bytes, char *out,
+	     uint32_t out_max);
+
 /* ---- acknowledgements ------------------------------------------------------------------------------------------- */
 
 /* What an acknowledgement is made from. Zero it, then fill in. Texts are borrowed for the call. */
@@ -508,6 +579,54 @@ struct hl7_msa {
  * Returns 0, HL7_E_MSA (no MSA segment, or MSA-1 is not two characters) or the codes of hl7_msh_read().
  */
 int hl7_msa_read(const char *msg, uint32_t bytes, struct hl7_msh *msh, struct hl7_msa *ret, struct hl7_error *reterr);
+
+/* ---- batches ---------------------------------------------------------------------------------------------------- */
+
+enum hl7_batch_status {
+	HL7_BATCH_MORE = 0,    /* nothing whole yet: give more bytes */
+	HL7_BATCH_MESSAGE = 1, /* a message, from its MSH to the line before the next MSH or batch segment */
+	HL7_BATCH_SEGMENT = 2, /* FHS, BHS, BTS or FTS */
+	HL7_BATCH_OTHER = 3,   /* a line outside of any message */
+	HL7_BATCH_END = 4,     /* no bytes are left and none will come */
+};
+
+/* A stream of messages with or without batch segments around them. Zero it before use; memory does not grow. */
+struct hl7_batch {
+	uint64_t messages;       /* in the whole stream */
+	uint64_t batches;        /* BHS met */
+	uint64_t batch_messages; /* since the last BHS */
+	uint64_t others;         /* lines outside of any message */
+	uint64_t problems;       /* items that had ret->rc set */
+	uint8_t in_file;         /* between FHS and FTS */
+	uint8_t in_batch;        /* between BHS and BTS */
+	uint8_t started;
+};
+
+struct hl7_batch_item {
+	int status;        /* enum hl7_batch_status */
+	int rc;            /* HL7_E_BATCH: the segment is out of order or its count (BTS-1, FTS-1) does not match; else 0 */
+	uint32_t consumed; /* bytes to take off the front: the item and empty lines before it */
+	uint32_t offset;   /* of the item; line ends that belong to it are in bytes */
+	uint32_t bytes;
+	uint32_t name;    /* HL7_BATCH_SEGMENT: which, as hl7_name() */
+	uint32_t scanned; /* HL7_BATCH_MORE: pass it to the next call */
+};
+
+/**
+ * hl7_batch_next - the next item of a batch file or of a plain file of messages.
+ *
+ * @b        State of the stream.
+ * @buf, @bytes   The bytes not consumed yet, in one piece. The longest message decides how large that must get.
+ * @at_end   No bytes will follow.
+ * @scanned  @ret->scanned of the previous call on these same bytes, 0 after anything was consumed.
+ * @ret      Written always.
+ *
+ * CR, LF and CRLF end lines. A byte order mark at the start of the stream is passed over. Counts are checked where the
+ * trailer gives one. The standard lets a message hold no line that begins with MSH; one that does is cut there.
+ * Cost: one pass over the bytes, however they arrive. Source: HL7 v2.5.1 ch. 2, 2.10.3 (batch protocol), 2.15.2 BHS ff.
+ */
+void hl7_batch_next(struct hl7_batch *b, const char *buf, uint32_t bytes, int at_end, uint32_t scanned,
+		    struct hl7_batch_item *ret);
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------- */
 

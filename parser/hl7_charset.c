@@ -68,8 +68,10 @@ int hl7_charset_find(const char *name, uint32_t bytes)
 	for (unsigned i = 0; i < CHARSETS; i++) {
 		const char *found = strstr(charsets[i].aliases, plain);
 
-		if (found && (found == charsets[i].aliases || found[-1] == ' '))
-			return charsets[i].charset;
+		for (; found; found = strstr(found + 1, plain)) {
+			if (found == charsets[i].aliases || found[-1] == ' ')
+				return charsets[i].charset;
+		}
 	}
 	return HL7_CHARSET_UNKNOWN;
 }

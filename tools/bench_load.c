@@ -12,8 +12,6 @@
 
 #include "mllp.h"
 
-int bench_load_main(struct cli *cli);
-
 const char *const load_code_names[LOAD_CODES] = {"AA", "AE", "AR", "CA", "CE", "CR", "other"};
 
 static const struct {

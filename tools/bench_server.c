@@ -9,9 +9,6 @@
 #include "cli.h"
 #include "net.h"
 
-int bench_responder_main(struct cli *cli);
-int bench_sink_main(struct cli *cli);
-
 static void bench_server_second(uint64_t messages, uint64_t bytes)
 {
 	if (messages) {

@@ -14,14 +14,6 @@
 
 #include "mr_base.h"
 
-#define MR_COMMAND(function, name, args, summary, about) int function(struct cli *cli);
-#define MR_OPT(letter, name, value, help)
-#define MR_FLAG(letter, name, help)
-#include "commands.def"
-#undef MR_COMMAND
-#undef MR_OPT
-#undef MR_FLAG
-
 /* The table as it stands in the file: a command, then its options. */
 static const struct cli_entry {
 	struct cli_command command; /* name NULL: an option */
@@ -289,12 +281,17 @@ static int cli_take_option(struct cli *cli, int argc, char **argv, int *io_i)
 }
 
 /* All words after the command's name, and the options that stood before it. */
-static int cli_parse(struct cli *cli, int argc, char **argv)
+static int cli_parse(struct cli *cli, int argc, char **argv, int lead)
 {
 	bool options = true;
 	int r;
 
 	for (int i = 0; i < argc; i++) {
+		/* `millrace --run DIR send ...`: said for every command, no use to this one. */
+		if (i < lead && strncmp(argv[i], "--run", 5) == 0 && !cli_option_find(cli->command, "run", 3)) {
+			i += argv[i][5] != '=';
+			continue;
+		}
 		if (!options || argv[i][0] != '-' || !argv[i][1]) {
 			cli->argv[cli->argc++] = argv[i];
 		} else if (strcmp(argv[i], "--") == 0) {
@@ -312,25 +309,36 @@ static int cli_parse(struct cli *cli, int argc, char **argv)
 	return 0;
 }
 
-static int cli_unknown_command(const struct cli *cli, int argc, char **argv)
+/* Adds what a mistyped command may have meant: whole names if a second word was typed after a known first, else first words. */
+static int cli_candidates(bool whole, char (*words)[32], const char **ret, int max)
 {
 	const struct cli_command *commands;
-	const char *names[256], *near;
-	char typed[160];
 	int count, n = 0;
 
-	if (cli_help_group(stderr, argv[0])) {
-		if (argc < 2)
-			return CLI_USAGE;
-		snprintf(typed, sizeof(typed), "%s %s", argv[0], argv[1]);
-	} else {
-		snprintf(typed, sizeof(typed), "%s", argv[0]);
-	}
 	commands = cli_commands(&count);
-	for (int i = 0; i < count && n < 256; i++)
-		if (commands[i].summary)
-			names[n++] = commands[i].name;
-	near = cli_did_you_mean(typed, names, n);
+	for (int i = 0; i < count && n < max; i++) {
+		int bytes = whole ? (int)strlen(commands[i].name) : (int)strcspn(commands[i].name, " ");
+
+		if (!commands[i].summary)
+			continue;
+		snprintf(words[n], sizeof(words[n]), "%.*s", bytes, commands[i].name);
+		ret[n] = words[n];
+		n++;
+	}
+	return n;
+}
+
+static int cli_unknown_command(const struct cli *cli, int argc, char **argv)
+{
+	static char words[256][32];
+	const char *names[256], *near;
+	char typed[160];
+	bool group = cli_help_group(stderr, argv[0]);
+
+	if (group && argc < 2)
+		return CLI_USAGE;
+	snprintf(typed, sizeof(typed), "%s%s%s", argv[0], group ? " " : "", group ? argv[1] : "");
+	near = cli_did_you_mean(typed, names, cli_candidates(group, words, names, 256));
 	if (near)
 		return cli_usage(cli, "unknown command '%s'; did you mean '%s'?", typed, near);
 	return cli_usage(cli, "unknown command '%s'", typed);
@@ -381,7 +389,7 @@ int cli_run(int argc, char **argv)
 		moved[i] = argv[1 + i];
 	for (int i = lead; i < rest; i++)
 		moved[i] = argv[1 + words + i];
-	r = strcmp(cli.command->name, "__complete") == 0 ? 0 : cli_parse(&cli, rest, moved);
+	r = strcmp(cli.command->name, "__complete") == 0 ? 0 : cli_parse(&cli, rest, moved, lead);
 	if (r == 0 && cli.command->main == complete_main) {
 		cli.argc = rest;
 		memcpy(cli.argv, moved, (size_t)rest * sizeof(*moved));

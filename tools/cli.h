@@ -47,6 +47,15 @@ struct cli_command {
 	const struct cli_option *options; /* the last one has name NULL */
 };
 
+/* The commands' functions. */
+#define MR_COMMAND(function, name, args, summary, about) int function(struct cli *cli);
+#define MR_OPT(letter, name, value, help)
+#define MR_FLAG(letter, name, help)
+#include "commands.def"
+#undef MR_COMMAND
+#undef MR_OPT
+#undef MR_FLAG
+
 struct cli_given {
 	const struct cli_option *option;
 	const char *value;

@@ -11,9 +11,6 @@
 #include "mr_base.h"
 #include "regions.h"
 
-int completion_main(struct cli *cli);
-int complete_main(struct cli *cli);
-
 static const char complete_bash[] =
 	"_millrace()\n"
 	"{\n"

@@ -10,9 +10,6 @@
 #include "cli.h"
 #include "mr_base.h"
 
-int help_main(struct cli *cli);
-int version_main(struct cli *cli);
-
 #define HELP_COLUMNS 100
 
 /* Prints @text folded at HELP_COLUMNS, every line but the first indented; '\n' in it starts a new line. */

@@ -12,8 +12,6 @@
 #include "cli.h"
 #include "mr_base.h"
 
-int man_main(struct cli *cli);
-
 /* Commands that have no page of their own: they stand in millrace(1). */
 static bool man_small(const char *noun)
 {
@@ -26,30 +24,43 @@ static void man_noun(const struct cli_command *c, char *ret, size_t room)
 	snprintf(ret, room, "%.*s", (int)strcspn(c->name, " "), c->name);
 }
 
-/* Text with what roff would take for its own written safely. Each sentence starts a new line, as mdoc wants. */
+/* One word with what roff would take for its own written safely. */
+static int man_word(FILE *to, const char *word, int bytes, bool first)
+{
+	int at = 0;
+
+	if (first && (word[0] == '.' || word[0] == '\''))
+		at += fprintf(to, "\\&");
+	for (int i = 0; i < bytes; i++)
+		at += word[i] == '\\' ? fprintf(to, "\\e") : word[i] == '-' ? fprintf(to, "\\-") : fprintf(to, "%c", word[i]);
+	return at;
+}
+
+/* Text as short lines; each sentence starts a new line, as mdoc wants, and an empty line a paragraph. */
 static void man_text(FILE *to, const char *text)
 {
-	bool start = true;
+	int at = 0;
 
-	for (; *text; text++) {
-		if (start && (*text == '.' || *text == '\''))
-			fputs("\\&", to);
-		start = false;
-		if (*text == '\\')
-			fputs("\\e", to);
-		else if (*text == '-')
-			fputs("\\-", to);
-		else if (text[0] == '\n' && text[1] == '\n') {
-			fputs("\n.Pp\n", to);
-			text++;
-			start = true;
-		} else if ((text[0] == '.' || text[0] == ':') && text[1] == ' ' && text[2] >= 'A' && text[2] <= 'Z' && text[0] == '.') {
-			fputs(".\n", to);
-			text++;
-			start = true;
-		} else {
-			fputc(*text, to);
-			start = *text == '\n';
+	while (*text) {
+		int n = (int)strcspn(text, " \n");
+		bool sentence = n > 1 && text[n - 1] == '.' && text[n] == ' ' && text[n + 1] >= 'A' && text[n + 1] <= 'Z';
+
+		if (at && at + n > 70) {
+			fputc('\n', to);
+			at = 0;
+		}
+		if (at)
+			at += fprintf(to, " ");
+		at += man_word(to, text, n, at == 0);
+		text += n;
+		if (text[0] == '\n' && text[1] == '\n') {
+			fputs("\n.Pp", to);
+			sentence = true;
+		}
+		text += strspn(text, " \n");
+		if (sentence && *text) {
+			fputc('\n', to);
+			at = 0;
 		}
 	}
 	fputc('\n', to);

@@ -13,8 +13,6 @@
 #include "mr_paths.h"
 #include "mr_base.h"
 
-int config_check_main(struct cli *cli);
-
 int config_check_main(struct cli *cli)
 {
 	const char **argv;

@@ -21,15 +21,17 @@
 #define CTL_TIMEOUT_NS 10000000000ull
 #define CTL_ANSWER_MAX (256u << 20)
 
-/* Joins the chunks at @at..@end. Returns 1 with the body's length, 0 or -EPROTO. */
-static int ctl_join(char *at, const char *end, size_t *ret_bytes)
+/*
+ * Walks the chunks at @at..@end and, if @join, moves their bytes together. Returns 1 with the body's length if all are
+ * there, 0 if not, or -EPROTO. To be called without @join first: bytes must not move before all have arrived.
+ */
+static int ctl_chunks(char *at, const char *end, bool join, size_t *ret_bytes)
 {
 	char *out = at;
 
-	for (const char *in = at;;) {
-		const char *line = memchr(in, '\n', (size_t)(end - in));
+	for (char *in = at;;) {
+		char *line = memchr(in, '\n', (size_t)(end - in)), *stop;
 		unsigned long long n;
-		char *stop;
 
 		if (!line)
 			return end - in > 64 ? -EPROTO : 0;
@@ -43,35 +45,12 @@ static int ctl_join(char *at, const char *end, size_t *ret_bytes)
 		}
 		if ((unsigned long long)(end - in) < n + 2)
 			return 0;
-		memmove(out, in, n);
+		if (join)
+			memmove(out, in, n);
 		out += n;
 		in += n;
 		in += *in == '\r';
 		if (in >= end || *in++ != '\n')
-			return -EPROTO;
-	}
-}
-
-/* Are all chunks there? Joining moves bytes, so it must not begin before. */
-static int ctl_chunks_whole(const char *at, const char *end)
-{
-	for (;;) {
-		const char *line = memchr(at, '\n', (size_t)(end - at));
-		unsigned long long n;
-		char *stop;
-
-		if (!line)
-			return end - at > 64 ? -EPROTO : 0;
-		n = strtoull(at, &stop, 16);
-		if (stop == at || stop > line || n > CTL_ANSWER_MAX)
-			return -EPROTO;
-		if (n == 0)
-			return 1;
-		if ((unsigned long long)(end - line - 1) < n + 2)
-			return 0;
-		at = line + 1 + n;
-		at += *at == '\r';
-		if (at >= end || *at++ != '\n')
 			return -EPROTO;
 	}
 }
@@ -81,6 +60,7 @@ int ctl_http_parse(char *data, size_t bytes, bool ended, struct ctl_http *ret)
 	char *end = data + bytes, *head = memmem(data, bytes, "\r\n\r\n", 4), *line;
 	unsigned long long length = 0;
 	bool chunked = false, counted = false;
+	size_t body_bytes;
 	int status, r;
 
 	if (!head)
@@ -99,23 +79,21 @@ int ctl_http_parse(char *data, size_t bytes, bool ended, struct ctl_http *ret)
 	}
 	if (status < 100 || status > 599 || length > CTL_ANSWER_MAX)
 		return -EPROTO;
-	ret->body = head + 4;
 	if (chunked) {
-		r = ctl_chunks_whole(head + 4, end);
-		if (r == 1)
-			r = ctl_join(head + 4, end, &ret->body_bytes);
+		r = ctl_chunks(head + 4, end, false, &body_bytes);
 		if (r <= 0)
 			return r == 0 && ended ? -EPROTO : r;
+		ctl_chunks(head + 4, end, true, &body_bytes);
 	} else if (counted) {
 		if ((unsigned long long)(end - head - 4) < length)
 			return ended ? -EPROTO : 0;
-		ret->body_bytes = (size_t)length;
+		body_bytes = (size_t)length;
 	} else {
 		if (!ended)
 			return 0;
-		ret->body_bytes = (size_t)(end - head - 4);
+		body_bytes = (size_t)(end - head - 4);
 	}
-	ret->status = status;
+	*ret = (struct ctl_http){status, head + 4, body_bytes};
 	return 1;
 }
 

@@ -12,11 +12,6 @@
 #include "ctl_client.h"
 #include "table.h"
 
-int dead_list_main(struct cli *cli);
-int dead_show_main(struct cli *cli);
-int dead_retry_main(struct cli *cli);
-int dead_discard_main(struct cli *cli);
-
 #define DEAD_PAGE 1000
 
 struct dead_id {

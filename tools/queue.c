@@ -10,11 +10,6 @@
 #include "ctl_client.h"
 #include "table.h"
 
-int queue_list_main(struct cli *cli);
-int queue_show_main(struct cli *cli);
-int queue_pause_main(struct cli *cli);
-int queue_resume_main(struct cli *cli);
-
 int queue_list_main(struct cli *cli)
 {
 	json_t *o, *q;

@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int send_main(struct cli *cli);
-
 const char *const send_code_names[SEND_CODES] = {"AA", "AE", "AR", "CA", "CE", "CR", "other"};
 
 struct send_reader {

@@ -10,8 +10,6 @@
 
 #include "sink.h"
 
-int sink_main(struct cli *cli);
-
 const char *const sink_codes[SINK_CODES] = {"AA", "AE", "AR", "CA", "CE", "CR"};
 
 static const struct {

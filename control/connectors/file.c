@@ -331,10 +331,13 @@ static void batch_done(struct connector *c, struct file_dest *d, struct file_job
 		count_sent(c, d, it);
 		if (it->step == FILE_WRITTEN) {
 			batch_grown(c, &d->batch, it);
-		} else {
-			d->outstanding--;
-			item_unread(c, d, it, &back);
+			continue;
 		}
+		d->outstanding--;
+		if (it->step == FILE_UNREAD)
+			item_unread(c, d, it, &back);
+		else
+			connector_list_push(&back, it);
 	}
 	if (job->close && d->batch.items.head) {
 		old = d->batch.items;

@@ -52,7 +52,7 @@ static int batch_begin(const struct file_thread *t, int dir, struct file_batch *
 	return file_write_all(b->fd, head, (size_t)n);
 }
 
-/* Returns 0 also if the message could not be read: that is no fault of the destination's. */
+/* Returns 0 also if the message could not be read (see its step): that is no fault of the destination's. */
 static int batch_append(struct file_thread *t, struct file_batch *b, struct connector_item *it)
 {
 	uint64_t time_ns;
@@ -109,11 +109,12 @@ static int batch_close(int dir, struct file_batch *b, bool durable)
 	return r;
 }
 
+/* @dir may be -1: its folder is gone, and it with it. */
 static void batch_abandon(int dir, struct file_batch *b)
 {
 	if (b->fd >= 0)
 		close(b->fd);
-	if (b->temp[0])
+	if (dir >= 0 && b->temp[0])
 		unlinkat(dir, b->temp, 0);
 	b->fd = -1;
 	b->messages = 0;
@@ -126,8 +127,11 @@ void file_batch_run(struct file_thread *t, struct file_job *job)
 
 	if (!r && b->fd < 0 && job->count)
 		r = batch_begin(t, dir, b, job->item[0]);
-	for (uint32_t i = 0; i < job->count && !r; i++)
+	for (uint32_t i = 0; i < job->count && !r; i++) {
 		r = batch_append(t, b, job->item[i]);
+		if (job->item[i]->step == FILE_UNREAD)
+			break; /* those behind it wait for it: a batch keeps the order */
+	}
 	if (!r && job->close && b->fd >= 0 && b->messages)
 		r = batch_close(dir, b, job->dest->durable);
 	else if (!r && b->fd >= 0 && !b->messages)
@@ -140,11 +144,7 @@ void file_batch_run(struct file_thread *t, struct file_job *job)
 	}
 	job->error = r;
 	if (r) {
-		if (b->fd >= 0 && dir < 0)
-			close(b->fd), b->fd = -1; /* its folder is gone, and it with it */
-		if (dir >= 0)
-			batch_abandon(dir, b);
-		b->messages = 0;
+		batch_abandon(dir, b);
 	}
 	if (dir >= 0)
 		close(dir);

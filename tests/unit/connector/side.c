@@ -52,6 +52,12 @@ uint64_t side_random(struct side *s)
 	return mix(&s->random);
 }
 
+static void hang_check(struct side *s, uint64_t since)
+{
+	if (side_now_ns() - since > HANG_NS)
+		fail_msg("it hangs: %u messages unfinished, last trouble: %s", side_unfinished(s), s->trouble_text);
+}
+
 /* ---- folders, configuration ---- */
 
 void side_open(struct side *s)
@@ -311,10 +317,14 @@ void side_link_accept(struct side *s)
 {
 	struct pollfd p = {.fd = s->listen_fd, .events = POLLIN};
 	struct mr_link_msg welcome = {.type = MR_LINK_WELCOME};
+	uint64_t since = side_now_ns();
 	int fds[MR_LINK_FDS_MAX];
 	uint32_t nfds;
 
-	assert_int_equal(poll(&p, 1, 60000), 1);
+	while (poll(&p, 1, 100) == 0) {
+		assert_int_equal(waitpid(s->pid, NULL, WNOHANG), 0); /* it ended instead of saying hello */
+		hang_check(s, since);
+	}
 	s->link_fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(s->link_fd >= 0);
 	p.fd = s->link_fd;
@@ -491,12 +501,6 @@ uint32_t side_unfinished(const struct side *s)
 	for (uint32_t i = 0; i < s->messages; i++)
 		n += s->message[i].result == 0;
 	return n;
-}
-
-static void hang_check(struct side *s, uint64_t since)
-{
-	if (side_now_ns() - since > HANG_NS)
-		fail_msg("it hangs: %u messages unfinished, last trouble: %s", side_unfinished(s), s->trouble_text);
 }
 
 void side_finish_all(struct side *s)

@@ -241,8 +241,13 @@ static void handle(const struct mr_link_msg *m, const int *fds, uint32_t nfds)
 	case MR_LINK_DEAD_DISCARD:
 		done(m, m->u.dead_query.journal == UINT32_MAX ? 2 : m->u.dead_query.position == 4096);
 		break;
-	case MR_LINK_DRAIN:
+	case MR_LINK_DRAIN: /* a worker ends at the second: the others have drained too */
 		seen("drain");
+		if (peer.kind == MR_KIND_WORKER && peer.state != MR_STATE_DRAINING) {
+			set_state(MR_STATE_DRAINING);
+			say(MR_LINK_DRAINED, NULL, NULL, 0);
+			break;
+		}
 		set_state(MR_STATE_STOPPED);
 		say(MR_LINK_DRAINED, NULL, NULL, 0);
 		exit(0);
