@@ -45,6 +45,7 @@ int config_code_text(uint32_t number, const char **ret_summary, const char **ret
 struct page {
 	FILE *out;
 	bool man;
+	bool fresh; /* right after a heading */
 };
 
 /* One word of a man page; `code` in bold. Returns its width. */
@@ -84,7 +85,7 @@ static void text(const struct page *p, const char *s)
 
 		s += strspn(s, " ");
 		n = strcspn(s, " ");
-		if (column && column + n > 70) {
+		if (column && column + n > 60) {
 			fputc('\n', p->out);
 			column = 0;
 		} else if (column) {
@@ -101,18 +102,20 @@ static void text(const struct page *p, const char *s)
 	fputc('\n', p->out);
 }
 
-static void heading(const struct page *p, const char *s)
+static void heading(struct page *p, const char *s)
 {
 	fputs(p->man ? ".Sh " : "## ", p->out);
 	for (; *s; s++)
 		fputc(p->man && *s >= 'a' && *s <= 'z' ? *s - 32 : *s, p->out);
 	fputs(p->man ? "\n" : "\n\n", p->out);
+	p->fresh = true;
 }
 
-static void paragraph(const struct page *p, const char *s)
+static void paragraph(struct page *p, const char *s)
 {
-	if (p->man)
+	if (p->man && !p->fresh)
 		fputs(".Pp\n", p->out);
+	p->fresh = false;
 	text(p, s);
 	fputs(p->man ? "" : "\n\n", p->out);
 }
@@ -251,7 +254,7 @@ static const char sample[] =
 	"  - { from: lab, when: 'MSH-9.1 == \"ORU\" && PV1-2 in [\"I\",\"E\"]', to: [lab_sys] }\n"
 	"  - { from: lab, to: [archive] }\n";
 
-static void print_conditions(const struct page *p)
+static void print_conditions(struct page *p)
 {
 	heading(p, "Conditions");
 	paragraph(p, "A condition is made of tests, joined by `&&`, `||`, `!` and parentheses; `!` binds strongest, then `&&`.");
@@ -271,7 +274,7 @@ static void print_conditions(const struct page *p)
 		     "any byte.");
 }
 
-static void print_files(const struct page *p)
+static void print_files(struct page *p)
 {
 	heading(p, "Files");
 	paragraph(p, "A configuration is YAML; JSON is YAML too. `-c` names a file or a folder, of which the *.yaml, *.yml and *.json files are "
@@ -281,7 +284,7 @@ static void print_files(const struct page *p)
 	heading(p, "Units");
 	paragraph(p, "Sizes have a unit: B, KiB, MiB, GiB, TiB (powers of 1024), KB, MB, GB, TB (powers of 1000). Durations too: ns, us, "
 		     "ms, s, min, h, d. Only 0 needs none.");
-	heading(p, "Environment");
+	heading(p, "Environment variables");
 	paragraph(p, "Every setting can be given by an environment variable, which goes before the files: `MILLRACE_` and the setting in "
 		     "upper case, with _ for each dot and dash: `MILLRACE_COMMIT=os`, `MILLRACE_JOURNAL_SEGMENT=128MiB`, "
 		     "`MILLRACE_LISTENERS_ADT_PORT=2575`, `MILLRACE_DESTINATIONS_EHR_RETRY_MAX=1min`, `MILLRACE_ROUTES_ROUTE_1_TO=[ehr]`. "
@@ -291,10 +294,10 @@ static void print_files(const struct page *p)
 
 void config_print_doc(FILE *out, int format)
 {
-	struct page p = { out, format == CONFIG_DOC_MAN };
+	struct page p = { out, format == CONFIG_DOC_MAN, false };
 
 	if (p.man) {
-		fputs(".\\\" Printed from control/config_schema.def; do not edit.\n.Dd November 20, 2026\n.Dt MILLRACE.YAML 5\n.Os Millrace\n"
+		fputs(".\\\" Printed from control/config_schema.def; do not edit.\n.Dd November 20, 2026\n.Dt MILLRACE.YAML 5\n.Os\n"
 		      ".Sh NAME\n.Nm millrace.yaml\n.Nd configuration of a Millrace hub\n.Sh DESCRIPTION\n", out);
 		fputs("The configuration says where messages come in, where they go to,\nand which go where.\n", out);
 	} else {

@@ -75,7 +75,8 @@ struct process {
 	const struct mr_region *ghost; /* of the life before, until this one has recovered */
 	size_t ghost_bytes;
 	uint64_t heartbeat_ns, heartbeat_seen_ns; /* last value, monotonic time when it changed */
-	struct totals *base;                      /* counters of the lives before */
+	struct totals *base;                      /* counters of the lives before; NULL: there were none */
+	uint64_t base_incarnation;                /* the last life that is in it */
 	uint64_t busy_ns, busy_seen_ns;
 	double busy_ratio;
 };
@@ -96,7 +97,7 @@ struct control {
 	const struct mr_config *cfg; /* the running image: private memory */
 	size_t cfg_bytes;
 	int cfg_fd;                  /* the same, sealed */
-	int lock_fd;
+	int lock_fd, data_lock_fd;   /* of the run and the data folder */
 
 	struct process *process[MR_PEERS_MAX]; /* NULL: no such peer */
 	int *listen_fd;                        /* [worker * listeners + listener], -1 = none */
@@ -138,6 +139,14 @@ const struct mr_region *process_map_region(struct process *p);
 
 /** process_bury_region - the process is dead: its counters go to the base, its gauges stay until the next life is ready. */
 void process_bury_region(struct process *p);
+
+/** process_bury_unseen - after a take-over: the same for a life that ended while there was no control process. */
+void process_bury_unseen(struct process *p);
+
+/** process_save_base, _load_base, _forget_base - RUN/<name>.base keeps counters of dead lives over take-overs. */
+void process_save_base(struct process *p);
+void process_load_base(struct process *p);
+void process_forget_base(struct process *p);
 
 /** process_drop_ghost - the new life has recovered: its own gauges count from now on. */
 void process_drop_ghost(struct process *p);

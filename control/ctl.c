@@ -414,7 +414,7 @@ int ctl_open(struct control *c)
 	c->ctl = calloc(1, sizeof(*c->ctl));
 	must(c->ctl);
 	c->ctl->local = ctl_server(c, fd, ctl_on_local);
-	if (!c->cfg->metrics_address[0])
+	if (!c->cfg->metrics_address[0] || !c->cfg->metrics_port)
 		return 0;
 	fd = ctl_listen_public(c->cfg->metrics_address, c->cfg->metrics_port);
 	if (fd < 0) {

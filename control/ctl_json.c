@@ -320,7 +320,7 @@ static json_t *json_head(struct control *c)
 	json_put_text(o, "commit", commit[cfg->commit <= MR_COMMIT_NONE ? cfg->commit : 0]);
 	json_put_text(o, "data", cfg->data);
 	json_put_text(o, "run", cfg->run);
-	if (cfg->metrics_address[0])
+	if (cfg->metrics_address[0] && cfg->metrics_port)
 		json_object_set_new(o, "metrics", json_sprintf(strchr(cfg->metrics_address, ':') ? "[%s]:%u" : "%s:%u",
 							       cfg->metrics_address, cfg->metrics_port));
 	else

@@ -48,7 +48,7 @@ int image_seal(const void *image, size_t bytes)
 	return fd;
 }
 
-static int image_put(const char *run, const char *name, const void *bytes, size_t count)
+int image_put(const char *run, const char *name, const void *bytes, size_t count)
 {
 	char path[700], temp[720];
 	int fd, r;

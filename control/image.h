@@ -19,6 +19,9 @@ int image_read(const char *run, void **ret, size_t *ret_bytes);
 /** image_folder - make a folder and its parents (0750 for those made). Returns 0 or -errno. */
 int image_folder(const char *path);
 
+/** image_put - write a file atomically: it appears whole or not at all. Returns 0 or -errno. */
+int image_put(const char *run, const char *name, const void *bytes, size_t count);
+
 /** image_put_text - write a small file atomically. Returns 0 or -errno. */
 int image_put_text(const char *run, const char *name, const char *text);
 

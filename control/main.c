@@ -174,30 +174,52 @@ static int main_folder(const char *what, const char *path)
 	return r;
 }
 
-static int main_lock(struct control *c, const char *run)
+/* One hub for each run folder, and for each data folder. Returns a descriptor that holds the lock, or -errno. */
+static int main_lock(const char *what, const char *folder, const char *name)
 {
 	char path[700], pid[24] = "";
-	int fd;
+	int fd, r;
 
-	snprintf(path, sizeof(path), "%s/control.lock", run);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (fd < 0) {
-		log_event(LOG_FOLDER_FAILED, NULL, "%s: %s", path, strerror(errno));
-		return -errno;
+		r = -errno;
+		log_event(LOG_FOLDER_FAILED, NULL, "%s: %s", path, strerror(-r));
+		return r;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (read(fd, pid, sizeof(pid) - 1) > 0)
 			pid[strcspn(pid, "\n")] = 0;
-		log_event(LOG_LOCKED, NULL, "another control process (pid %s) has the run folder %s", pid[0] ? pid : "unknown", run);
+		log_event(LOG_LOCKED, NULL, "another control process (pid %s) has the %s folder %s", pid[0] ? pid : "unknown",
+			  what, folder);
 		close(fd);
 		return -EBUSY;
 	}
 	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) == 0)
 		(void)!write(fd, pid, strlen(pid));
-	c->lock_fd = fd;
-	image_put_text(run, "control.pid", pid);
-	return 0;
+	return fd;
+}
+
+static int main_lock_run(struct control *c, const char *run)
+{
+	char pid[24];
+
+	c->lock_fd = main_lock("run", run, "control.lock");
+	if (c->lock_fd < 0)
+		return c->lock_fd;
+	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	return image_put_text(run, "control.pid", pid);
+}
+
+static int main_open_data(struct control *c, const char *data)
+{
+	int r = main_folder("data", data);
+
+	if (r < 0)
+		return r;
+	c->data_lock_fd = main_lock("data", data, "hub.lock");
+	return c->data_lock_fd < 0 ? c->data_lock_fd : store_open(data, &c->store);
 }
 
 /* The image of the configuration on disk, with its generation. */
@@ -212,9 +234,7 @@ static int main_build(struct control *c, const struct config *config, void **ret
 		return r;
 	}
 	cfg = *ret;
-	r = main_folder("data", cfg->data);
-	if (r == 0)
-		r = store_open(cfg->data, &c->store);
+	r = main_open_data(c, cfg->data);
 	if (r == 0)
 		r = store_generation(c->store, cfg->text_hash, &generation);
 	if (r < 0)
@@ -288,7 +308,7 @@ static int main_set_up(struct control *c, const struct config *config, const cha
 	int r = main_folder("run", run);
 
 	if (r == 0)
-		r = main_lock(c, run);
+		r = main_lock_run(c, run);
 	if (r == 0)
 		r = main_take_image(c, config, run, &takeover, incarnation);
 	if (r < 0)
@@ -300,7 +320,13 @@ static int main_set_up(struct control *c, const struct config *config, const cha
 	}
 	main_make_processes(c, incarnation);
 	if (!takeover)
-		peers_unsettled(c); /* a mark of an earlier hub means nothing any more */
+		peers_unsettled(c); /* a mark of an earlier hub means nothing any more, nor do its counters */
+	control_each (c, p) {
+		if (takeover)
+			process_load_base(p);
+		else
+			process_forget_base(p);
+	}
 	r = supervise_open(c);
 	for (uint32_t i = 0; r == 0 && !takeover && i < c->cfg->workers; i++)
 		r = listen_open(c, i, i == 0);
@@ -358,6 +384,8 @@ static void main_take_down(struct control *c)
 		close(c->cfg_fd);
 	if (c->lock_fd >= 0)
 		close(c->lock_fd);
+	if (c->data_lock_fd >= 0)
+		close(c->data_lock_fd);
 	free((void *)(uintptr_t)c->cfg);
 	free(c->listen_fd);
 	free(c->listen_port);
@@ -388,7 +416,7 @@ static void main_unblock(const int *numbers, size_t count)
 static int main_run(const struct config *config, const char *run)
 {
 	static const int stops[] = {SIGTERM, SIGINT};
-	struct control c = {.cfg_fd = -1, .lock_fd = -1, .link_fd = -1};
+	struct control c = {.cfg_fd = -1, .lock_fd = -1, .data_lock_fd = -1, .link_fd = -1};
 	struct event *signals[MR_ARRAY_LEN(stops)] = {0};
 	int status = 1;
 

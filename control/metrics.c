@@ -21,7 +21,8 @@ void metrics_process(struct process *p, struct totals *t)
 {
 	const struct mr_region *r = process_map_region(p);
 
-	totals_add(t, p->base);
+	if (p->base)
+		totals_add(t, p->base);
 	if (r)
 		totals_add_region(t, r, p->ghost ? TOTALS_GROWING : TOTALS_GROWING | TOTALS_GAUGES);
 	if (p->ghost)
@@ -214,17 +215,13 @@ void metrics_render(struct control *c, struct evbuffer *out, bool open)
 	struct totals *workers[MR_WORKERS_MAX] = {0};
 
 	must(hub);
-	control_each (c, p) {
-		struct totals *t = totals_new(c->cfg->listeners.count, c->cfg->dests.count);
-
-		must(t);
-		metrics_process(p, t);
-		totals_add(hub, t);
-		if (p->kind == MR_KIND_WORKER)
-			workers[p->index] = t;
-		else
-			totals_free(t);
-	}
+	metrics_hub(c, hub);
+	control_each (c, p)
+		if (p->kind == MR_KIND_WORKER) {
+			workers[p->index] = totals_new(0, 0); /* its own metrics only */
+			must(workers[p->index]);
+			metrics_process(p, workers[p->index]);
+		}
 	metrics_own(c, &o);
 	metrics_processes(c, &o);
 	for (uint32_t m = 0; m < MR_METRICS; m++)

@@ -74,7 +74,7 @@ char *notify_ready_text(struct control *c, char *ret, size_t ret_bytes)
 		notify_put(&t, "%s)", shown < cfg->listeners.count ? ", ..." : "");
 	notify_put(&t, ", %u destination%s, %u route%s", cfg->dests.count, notify_plural(cfg->dests.count), cfg->routes.count,
 		   notify_plural(cfg->routes.count));
-	if (cfg->metrics_address[0]) {
+	if (cfg->metrics_address[0] && cfg->metrics_port) {
 		bool six = strchr(cfg->metrics_address, ':') != NULL;
 
 		notify_put(&t, ", metrics http://%s%s%s:%u/metrics", six ? "[" : "", cfg->metrics_address, six ? "]" : "",

@@ -7,6 +7,7 @@
  * a queue never looks empty because its worker is being restarted.
  */
 #include "control.h"
+#include "image.h"
 #include "totals.h"
 
 #include <errno.h>
@@ -48,8 +49,6 @@ struct process *process_new(struct control *c, uint32_t kind, uint32_t index)
 		snprintf(p->name, sizeof(p->name), "worker-%u", index);
 	else
 		snprintf(p->name, sizeof(p->name), "connector-file");
-	p->base = totals_new(c->cfg->listeners.count, c->cfg->dests.count);
-	must(p->base);
 	return p;
 }
 
@@ -66,14 +65,12 @@ void process_free(struct process *p)
 	free(p);
 }
 
-const struct mr_region *process_map_region(struct process *p)
+static const struct mr_region *process_open_region(struct process *p)
 {
 	const struct mr_region *r;
 	char path[700];
 	size_t bytes;
 
-	if (p->region || !p->pid)
-		return p->region;
 	snprintf(path, sizeof(path), "%s/%s.region", p->control->cfg->run, p->name);
 	if (mr_region_open(path, &r, &bytes) < 0)
 		return NULL;
@@ -89,11 +86,92 @@ const struct mr_region *process_map_region(struct process *p)
 	return r;
 }
 
+const struct mr_region *process_map_region(struct process *p)
+{
+	return p->region || !p->pid ? p->region : process_open_region(p);
+}
+
+/* What RUN/<name>.base holds before the words of the totals: a later control process goes on from it. */
+struct process_base {
+	uint64_t magic;
+	uint64_t metrics, listeners, dests; /* of another build or configuration: not used */
+	uint64_t incarnation;               /* the last life that is in it */
+	uint64_t restarts;
+};
+
+#define PROCESS_BASE_MAGIC 0x45534142524c4d01ull
+
+static struct totals *process_base(struct process *p)
+{
+	if (!p->base)
+		p->base = totals_new(p->control->cfg->listeners.count, p->control->cfg->dests.count);
+	must(p->base);
+	return p->base;
+}
+
+static struct process_base process_base_head(const struct process *p)
+{
+	return (struct process_base){PROCESS_BASE_MAGIC, MR_METRICS,           p->control->cfg->listeners.count,
+				     p->control->cfg->dests.count, p->base_incarnation, p->restarts};
+}
+
+void process_save_base(struct process *p)
+{
+	const struct totals *t = process_base(p);
+	struct process_base head = process_base_head(p);
+	size_t bytes = sizeof(head) + t->count * sizeof(uint64_t);
+	char name[48], *all = malloc(bytes);
+
+	must(all);
+	memcpy(all, &head, sizeof(head));
+	memcpy(all + sizeof(head), t->words, t->count * sizeof(uint64_t));
+	snprintf(name, sizeof(name), "%s.base", p->name);
+	image_put(p->control->cfg->run, name, all, bytes); /* without it a counter may begin anew later: no more than that */
+	free(all);
+}
+
+void process_load_base(struct process *p)
+{
+	struct process_base head, mine = process_base_head(p);
+	struct totals *t = process_base(p);
+	char path[700];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s.base", p->control->cfg->run, p->name);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fread(&head, sizeof(head), 1, f) == 1 && !memcmp(&head, &mine, offsetof(struct process_base, incarnation)) &&
+	    fread(t->words, sizeof(uint64_t), t->count, f) == t->count) {
+		p->base_incarnation = head.incarnation;
+		p->restarts = head.restarts;
+	} else {
+		totals_clear(t);
+	}
+	fclose(f);
+}
+
+void process_forget_base(struct process *p)
+{
+	char path[700];
+
+	snprintf(path, sizeof(path), "%s/%s.base", p->control->cfg->run, p->name);
+	unlink(path);
+}
+
+void process_bury_unseen(struct process *p)
+{
+	if (!p->pid && p->incarnation > p->base_incarnation && process_open_region(p))
+		process_bury_region(p);
+}
+
 void process_bury_region(struct process *p)
 {
 	if (!p->region)
 		return;
-	totals_add_region(p->base, p->region, TOTALS_GROWING);
+	totals_add_region(process_base(p), p->region, TOTALS_GROWING);
+	p->base_incarnation = p->incarnation;
+	process_save_base(p);
 	/* A life that died while it recovered never had true gauges: those of the one before stay. */
 	if (p->ghost && mr_load_relaxed(&p->region->state) < MR_STATE_READY) {
 		mr_region_unmap(p->region, p->region_bytes);

@@ -34,7 +34,7 @@ struct resolve_job {
 	struct mr_link_addr addr[MR_LINK_ADDRS_MAX];
 };
 
-/* Lives as long as the program: threads may still hang in a look-up when the rest is gone. */
+/* Freed by whoever leaves last: a thread may still hang in a look-up when the rest is gone. */
 struct resolver {
 	struct control *control;
 	pthread_mutex_t lock;
@@ -43,7 +43,34 @@ struct resolver {
 	int wake_fd;
 	struct event *wake_event;
 	bool stop;
+	uint32_t users;
 };
+
+static void resolve_free_jobs(struct resolve_job *j)
+{
+	struct resolve_job *next;
+
+	for (; j; j = next) {
+		next = j->next;
+		free(j);
+	}
+}
+
+/* Called with the lock held; gives it up. */
+static void resolve_leave(struct resolver *r)
+{
+	bool last = --r->users == 0;
+
+	pthread_mutex_unlock(&r->lock);
+	if (!last)
+		return;
+	resolve_free_jobs(r->todo);
+	resolve_free_jobs(r->done);
+	close(r->wake_fd);
+	pthread_mutex_destroy(&r->lock);
+	pthread_cond_destroy(&r->work);
+	free(r);
+}
 
 static bool resolve_same(const struct mr_link_addr *a, const struct mr_link_addr *b)
 {
@@ -106,7 +133,7 @@ static void *resolve_thread(void *arg)
 		if (!r->stop)
 			(void)!write(r->wake_fd, &one, sizeof(one));
 	}
-	pthread_mutex_unlock(&r->lock);
+	resolve_leave(r);
 	return NULL;
 }
 
@@ -131,19 +158,17 @@ static void resolve_answer(struct control *c, const struct resolve_job *j)
 static void resolve_on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct resolver *r = arg;
-	struct resolve_job *j, *next;
+	struct resolve_job *jobs;
 	uint64_t n;
 
 	(void)!read(r->wake_fd, &n, sizeof(n));
 	pthread_mutex_lock(&r->lock);
-	j = r->done;
+	jobs = r->done;
 	r->done = NULL;
 	pthread_mutex_unlock(&r->lock);
-	for (; j; j = next) {
-		next = j->next;
+	for (const struct resolve_job *j = jobs; j; j = j->next)
 		resolve_answer(r->control, j);
-		free(j);
-	}
+	resolve_free_jobs(jobs);
 }
 
 void resolve_ask(struct resolver *r, struct process *p, uint64_t request, uint32_t dest)
@@ -196,8 +221,13 @@ int resolve_open(struct control *c)
 	event_add(r->wake_event, NULL);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	for (int i = 0; i < RESOLVE_THREADS && e == 0; i++)
+	r->users = 1;
+	for (int i = 0; i < RESOLVE_THREADS && e == 0; i++) {
+		pthread_mutex_lock(&r->lock);
 		e = -pthread_create(&thread, &attr, resolve_thread, r);
+		r->users += e == 0;
+		pthread_mutex_unlock(&r->lock);
+	}
 	pthread_attr_destroy(&attr);
 	c->resolver = r;
 	return e;
@@ -212,7 +242,7 @@ void resolve_close(struct control *c)
 	pthread_mutex_lock(&r->lock);
 	r->stop = true;
 	pthread_cond_broadcast(&r->work);
-	pthread_mutex_unlock(&r->lock);
 	event_free(r->wake_event);
+	resolve_leave(r);
 	c->resolver = NULL;
 }

@@ -167,6 +167,7 @@ static void supervise_on_restart(evutil_socket_t fd, short what, void *arg)
 
 	if (!p->pid && p->control->state != CONTROL_DRAINING) {
 		p->restarts++;
+		process_save_base(p);
 		supervise_spawn(p);
 	}
 }

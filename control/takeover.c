@@ -145,6 +145,8 @@ static void takeover_end(struct control *c)
 		kill(pid, SIGKILL);
 	}
 	control_each (c, p)
+		process_bury_unseen(p);
+	control_each (c, p)
 		if (p->pid && p->ready)
 			peers_announce(p);
 	control_each (c, p)

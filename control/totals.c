@@ -61,9 +61,12 @@ void totals_clear(struct totals *t)
 
 void totals_add(struct totals *t, const struct totals *from)
 {
-	must(t->count == from->count);
-	for (size_t i = 0; i < t->count; i++)
-		t->words[i] += from->words[i];
+	for (uint32_t m = 0; m < MR_METRICS; m++) {
+		uint32_t s = totals_metrics[m].scope, items = t->items[s] < from->items[s] ? t->items[s] : from->items[s];
+
+		for (size_t i = 0; i < (size_t)items * totals_metrics[m].words; i++)
+			t->word[m][i] += from->word[m][i];
+	}
 }
 
 /* These describe what the journal holds: they are as true of a crashed process as of a living one. */

@@ -39,7 +39,7 @@ void totals_clear(struct totals *t);
 /** totals_add_region - add the values of @r. @what  enum totals_what flags. */
 void totals_add_region(struct totals *t, const struct mr_region *r, uint32_t what);
 
-/** totals_add - add all of @from, which has the same items. */
+/** totals_add - add what both have; one without listeners and destinations takes the worker's own metrics only. */
 void totals_add(struct totals *t, const struct totals *from);
 
 static inline uint64_t *totals_value(const struct totals *t, uint32_t m, uint32_t item)

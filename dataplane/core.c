@@ -297,6 +297,27 @@ static void core_timers(struct core *c)
 	}
 }
 
+void core_full(struct core *c, uint32_t bytes, uint32_t dests)
+{
+	c->full_bytes = bytes ? bytes : 1;
+	c->full_dests = (uint16_t)dests;
+	mr_gauge_worker(&c->region, MR_M_W_JOURNAL_FULL, 1);
+	link_trouble(c, 3, MR_CODE_DISK_FULL, UINT32_MAX, 0, false,
+		     "the journal cannot grow (disk or journal.max full): nothing is accepted, deliveries go on");
+}
+
+static void core_check_full(struct core *c)
+{
+	if (c->full_bytes && journal_room(c->journal, c->full_bytes, c->full_dests) != JOURNAL_FULL) {
+		c->full_bytes = 0;
+		link_trouble(c, 3, MR_CODE_DISK_FULL, UINT32_MAX, 0, true, "the journal has room again");
+	}
+	mr_gauge_worker(&c->region, MR_M_W_JOURNAL_FULL, c->full_bytes != 0);
+	if (journal_failed(c->journal))
+		link_trouble(c, 3, MR_CODE_JOURNAL_WRITE, UINT32_MAX, 0, false,
+			     "the disk refuses the journal's writes: nothing is accepted any more");
+}
+
 /* Now and then: heartbeat, gauges, the journals' housekeeping. */
 static void core_tick(struct core *c)
 {
@@ -308,6 +329,7 @@ static void core_tick(struct core *c)
 	for (uint32_t j = 0; j < MR_WORKERS_MAX; j++)
 		if (c->sources[j].own)
 			journal_tick(c->sources[j].own, c->now_ns, c->realtime_ns);
+	core_check_full(c);
 	queue_gauges(c);
 	mr_gauge_worker(&c->region, MR_M_W_FRAME_MEMORY, frame_pool_used(c->frames));
 	link_tick(c);

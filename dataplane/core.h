@@ -9,6 +9,7 @@
 #ifndef MILLRACE_CORE_H
 #define MILLRACE_CORE_H
 
+#include "abi/mr_codes.h"
 #include "abi/mr_config.h"
 #include "abi/mr_journal.h"
 #include "abi/mr_link.h"
@@ -140,6 +141,7 @@ struct lane { /* one connection to one MLLP destination */
 	uint8_t lane;
 	uint8_t state;         /* enum mr_lane_state */
 	bool sending, reading, closing;
+	bool failed_up;        /* the last failure came after it had connected */
 	bool read_again;       /* a read that did not check was tried once more */
 	int32_t conn;          /* io conn, -1 */
 	uint32_t index;        /* own index in core.lane */
@@ -231,6 +233,8 @@ struct core {
 	bool accepting, draining, drained_told, others_drained, stop;
 	uint64_t drain_since_ns, quiet_since_ns;
 	uint64_t tick_ns, cycle_max_ns;
+	uint32_t full_bytes; /* 0, or the size of the message that the journal had no room for: nothing is accepted */
+	uint16_t full_dests;
 	uint64_t trouble_open[64];
 };
 
@@ -253,6 +257,9 @@ int core_turn(struct core *c, uint64_t timeout_ns);
 /** core_drain - stop accepting; finish or keep what is in flight; core_run() returns when that is done. A second call
  *  says that every other process of the hub has finished too. */
 void core_drain(struct core *c);
+
+/** core_full - the journal cannot take a message of this size: say so until it can. */
+void core_full(struct core *c, uint32_t bytes, uint32_t dests);
 
 /** core_accept - start accepting on the listeners that the control plane gave. */
 void core_accept(struct core *c);

@@ -38,9 +38,9 @@ static void answer_unknown(struct core *c, struct lane *l, uint64_t hash)
 	for (uint32_t k = 0; k < LANE_IDS_REMEMBERED; k++)
 		late |= l->past[k] == hash;
 	mr_count_dest(&c->region, late ? MR_M_D_ACK_LATE : MR_M_D_ACK_MISMATCH, l->dest, 1);
-	mr_region_error(&c->region, late ? 4003 : 4004, l->dest, 0, c->realtime_ns);
+	mr_region_error(&c->region, late ? MR_CODE_ACK_LATE : MR_CODE_ACK_MISMATCH, l->dest, 0, c->realtime_ns);
 	if (!late)
-		link_trouble(c, 4, 4004, l->dest, 0, false,
+		link_trouble(c, 4, MR_CODE_ACK_MISMATCH, l->dest, 0, false,
 			     "destination %s answers with control IDs that are not outstanding", mr_config_dest(c->cfg, l->dest)->name);
 }
 
@@ -50,7 +50,6 @@ static void answer_rejected(struct core *c, struct lane *l, uint32_t item, const
 	uint8_t what = code[1] == 'E' ? d->on_error : d->on_reject;
 
 	mr_count_dest(&c->region, MR_M_D_NACK, l->dest, 1);
-	mr_region_error(&c->region, 4005, l->dest, 0, c->realtime_ns);
 	if (what == MR_REJECT_RETRY && (!d->attempts_max || c->item[item].m.attempts + 1u < d->attempts_max)) {
 		dest_retry_later(c, l); /* one outstanding per connection (checked with the configuration): order is kept */
 		return;
@@ -72,7 +71,7 @@ static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 	if (hl7_msa_read(msg, bytes, &msh, &msa, NULL) < 0 || (msa.code[0] != 'A' && msa.code[0] != 'C') ||
 	    !strchr("AER", msa.code[1])) {
 		mr_count_dest(&c->region, MR_M_D_ACK_BAD, l->dest, 1);
-		mr_region_error(&c->region, 4006, l->dest, 0, c->realtime_ns);
+		mr_region_error(&c->region, MR_CODE_ACK_UNREADABLE, l->dest, 0, c->realtime_ns);
 		return;
 	}
 	hash = dest_id_hash(c, msg + msa.control_id.offset, msa.control_id.bytes);
@@ -88,7 +87,12 @@ static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 		answer_rejected(c, l, i, msa.code);
 		return;
 	}
-	l->failures = 0;
+	if (l->failures) {
+		l->failures = 0;
+		l->failed_up = false;
+		link_trouble(c, 4, MR_CODE_DESTINATION_DOWN, l->dest, 0, true, "destination answers again");
+		link_trouble(c, 4, MR_CODE_ACK_TIMEOUT, l->dest, 0, true, "destination answers in time again");
+	}
 	c->item[i].m.attempts++;
 	dest_finish(c, l, i, MR_RESULT_DELIVERED, MR_REASON_NONE, msa.code);
 }

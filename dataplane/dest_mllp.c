@@ -304,14 +304,17 @@ static void lane_arm(struct core *c, struct lane *l)
 
 static void lane_wait(struct core *c, struct lane *l, int error)
 {
+	uint32_t code = error == -ETIMEDOUT && l->state == MR_LANE_UP ? MR_CODE_ACK_TIMEOUT : MR_CODE_DESTINATION_DOWN;
+
 	l->failures++;
+	l->failed_up = l->state == MR_LANE_UP;
 	l->retry_at_ns = c->now_ns + lane_backoff(c, l);
 	lane_state(c, l, MR_LANE_BACKOFF, error);
 	lane_arm(c, l);
-	mr_region_error(&c->region, 4001, l->dest, error, c->realtime_ns);
+	mr_region_error(&c->region, code, l->dest, error, c->realtime_ns);
 	if (l->failures == 2 || error != -ECONNRESET)
-		link_trouble(c, 4, 4001, l->dest, error, false, "destination %s: %s; trying again", lane_cfg(c, l)->name,
-			     strerror(-error));
+		link_trouble(c, 4, code, l->dest, error, false, "destination %s: %s; trying again", lane_cfg(c, l)->name,
+			     code == MR_CODE_ACK_TIMEOUT ? "no answer in time" : strerror(-error));
 }
 
 static void lane_connect(struct core *c, struct lane *l)
@@ -424,7 +427,7 @@ static void lane_unreadable(struct core *c, struct lane *l)
 		c->item[l->sent_tail].next = i;
 	l->sent_tail = i;
 	lane_outstanding(c, l, 1);
-	link_trouble(c, 3, 3005, l->dest, (int64_t)c->item[i].m.position, false,
+	link_trouble(c, 3, MR_CODE_MESSAGE_UNREADABLE, l->dest, (int64_t)c->item[i].m.position, false,
 		     "journal %u: the message at position %llu cannot be read", c->item[i].m.journal,
 		     (unsigned long long)c->item[i].m.position);
 	mr_count_worker(&c->region, MR_M_W_JOURNAL_ERRORS, 1);
@@ -634,7 +637,8 @@ static void lane_up(struct core *c, struct lane *l)
 	l->idle_since_ns = c->now_ns;
 	lane_state(c, l, MR_LANE_UP, 0);
 	mr_count_dest(&c->region, MR_M_D_CONNECTS, l->dest, 1);
-	link_trouble(c, 4, 4001, l->dest, 0, true, "destination %s: connected", lane_cfg(c, l)->name);
+	if (!l->failed_up) /* one that fails after it connects has to answer before it is well again */
+		link_trouble(c, 4, MR_CODE_DESTINATION_DOWN, l->dest, 0, true, "destination %s: connected", lane_cfg(c, l)->name);
 	dest_list(c, l);
 }
 

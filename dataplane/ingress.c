@@ -212,6 +212,8 @@ static enum ingress_result ingress_room(struct core *c, struct conn *k, struct f
 	for (uint32_t i = 0; i < to->count; i++)
 		if (!queue_room(c, to->dests[i])) {
 			*ret_stall = STALL_QUEUE;
+			link_trouble(c, 4, MR_CODE_QUEUE_FULL, to->dests[i], 0, false, "the queue of %s is full",
+				     mr_config_dest(c->cfg, to->dests[i])->name);
 			if (ingress_cfg(c, k)->on_full == MR_ON_FULL_WAIT)
 				return INGRESS_STALL;
 			ingress_refuse(c, k, f, &full);
@@ -221,6 +223,8 @@ static enum ingress_result ingress_room(struct core *c, struct conn *k, struct f
 	if (room == JOURNAL_ROOM && !journal_failed(c->journal))
 		return INGRESS_DONE;
 	*ret_stall = STALL_JOURNAL;
+	if (room == JOURNAL_FULL)
+		core_full(c, f->bytes, to->count);
 	if (room == JOURNAL_BUSY || c->cfg->on_disk_full == MR_ON_FULL_WAIT)
 		return INGRESS_STALL;
 	ingress_refuse(c, k, f, &full);

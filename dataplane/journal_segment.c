@@ -433,7 +433,7 @@ void journal_segment_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_
 {
 	j->now_ns = now_ns;
 	if (retention_over(j, realtime_ns) || (j->low_space && j->current > 0 && is_done(j, &j->segments[0])))
-		drop_oldest(j, !j->low_space && j->spare_count < j->spares_wanted); /* one a tick: an unlink takes its time */
+		drop_oldest(j, !j->low_space && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA); /* one a tick */
 	maker_run(j);
 	if (now_ns - j->space_checked_ns >= JOURNAL_RETRY_NS) {
 		j->space_checked_ns = now_ns;

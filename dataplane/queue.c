@@ -129,6 +129,7 @@ static void queue_append(struct core *c, struct queue_lane *l, const struct queu
 	q->waiting[l->dest]++;
 	q->waiting_bytes[l->dest] += e->bytes;
 	q->pending++;
+	mr_gauge_dest(&c->region, MR_M_D_QUEUE, l->dest, q->waiting[l->dest]);
 	queue_list(c, l);
 }
 
@@ -348,17 +349,21 @@ void queue_outcome(struct core *c, const struct mr_msg *m)
 
 		memcpy(d.code, m->code, 2);
 		if (!queue_dead_put(c, &d)) { /* the dead letters are full: it stays in its queue and is tried again */
-			link_trouble(c, 3, 4007, m->dest, 0, false, "dead letters are full; the destination waits");
+			link_trouble(c, 3, MR_CODE_DEAD_FULL, m->dest, 0, false, "dead letters are full; the destination waits");
 			l->next = l->head;
 			l->chunk_next = l->chunk_head;
 			return;
 		}
 	}
+	if (m->result == MR_RESULT_DEAD)
+		link_trouble(c, 4, MR_CODE_DEAD_LETTER, m->dest, 0, false, "messages for %s went to the dead letters",
+			     mr_config_dest(c->cfg, m->dest)->name);
 	queue_record(c, m->journal, m->position, m->dest, m->result, m->reason, m->attempts, m->code);
 	e->done = 1;
 	c->q.waiting[m->dest]--;
 	c->q.waiting_bytes[m->dest] -= e->bytes;
 	c->q.pending--;
+	mr_gauge_dest(&c->region, MR_M_D_QUEUE, m->dest, c->q.waiting[m->dest]);
 	queue_trim(c, l);
 	if (l->next < l->tail)
 		queue_list(c, l);
@@ -430,6 +435,12 @@ uint64_t queue_dead_discard(struct core *c, uint32_t dest, uint32_t journal, uin
 void queue_gauges(struct core *c)
 {
 	for (uint32_t d = 0; d < c->cfg->dests.count; d++) {
+		if (c->q.waiting[d] < c->q.limit[d] - c->q.limit[d] / 8)
+			link_trouble(c, 4, MR_CODE_QUEUE_FULL, d, 0, true, "the queue of %s has room again",
+				     mr_config_dest(c->cfg, d)->name);
+		if (!c->q.dead_of[d])
+			link_trouble(c, 4, MR_CODE_DEAD_LETTER, d, 0, true, "the dead letters of %s are empty",
+				     mr_config_dest(c->cfg, d)->name);
 		mr_gauge_dest(&c->region, MR_M_D_QUEUE, d, c->q.waiting[d]);
 		mr_gauge_dest(&c->region, MR_M_D_QUEUE_BYTES, d, c->q.waiting_bytes[d]);
 		mr_gauge_dest(&c->region, MR_M_D_DEAD_LETTERS, d, c->q.dead_of[d]);

@@ -186,10 +186,10 @@ int recover_journal(struct core *c, uint32_t journal, bool adopted)
 	p.folder = folder;
 	e = journal_open(&p, c->io, &found, &what, &c->sources[journal].own);
 	if (e == -EUCLEAN) {
-		link_trouble(c, 3, 3002, UINT32_MAX, (int64_t)what.corrupt_position, false,
+		link_trouble(c, 3, MR_CODE_JOURNAL_CORRUPT, UINT32_MAX, (int64_t)what.corrupt_position, false,
 			     "journal %u is damaged at position %llu: what stands there is lost, everything else was taken up",
 			     journal, (unsigned long long)what.corrupt_position);
-		mr_region_error(&c->region, 3002, UINT32_MAX, (int64_t)what.corrupt_position, c->realtime_ns);
+		mr_region_error(&c->region, MR_CODE_JOURNAL_CORRUPT, UINT32_MAX, (int64_t)what.corrupt_position, c->realtime_ns);
 		e = 0;
 	}
 	if (e == 0 && r.failed)
@@ -202,7 +202,7 @@ int recover_journal(struct core *c, uint32_t journal, bool adopted)
 	if (e == 0) {
 		gone = recovery_queue(&r, journal);
 		if (gone)
-			link_trouble(c, 4, 3003, UINT32_MAX, (int64_t)gone, false,
+			link_trouble(c, 4, MR_CODE_DESTINATION_UNKNOWN, UINT32_MAX, (int64_t)gone, false,
 				     "journal %u: %llu deliveries wait for destinations that are not in the configuration; kept",
 				     journal, (unsigned long long)gone);
 	}

@@ -326,12 +326,6 @@ static bool has_escape(const struct route_table *t, struct hl7_span v)
 	return t->msh->delims.escape && memchr(t->msg + v.offset, t->msh->delims.escape, v.bytes);
 }
 
-/* The delimiters that MSH itself declares are no escape sequences. */
-static bool is_declaration(const struct hl7_path *p)
-{
-	return p->header && p->field <= 2;
-}
-
 /* Decodes a value into @room, which is never too small for it. */
 static struct route_value decode(const struct route_table *t, struct hl7_span v, char *room, size_t room_bytes)
 {
@@ -348,7 +342,7 @@ static bool keep(struct route_table *t, struct route_path *p, struct hl7_span v)
 
 	if (t->value_count == VALUES_MAX)
 		return false;
-	if (v.bytes && !is_declaration(&p->path) && has_escape(t, v)) {
+	if (has_escape(t, v)) {
 		if (v.bytes > DECODED_BYTES - t->decoded_bytes)
 			return false;
 		value = decode(t, v, t->decoded + t->decoded_bytes, DECODED_BYTES - t->decoded_bytes);
@@ -423,7 +417,7 @@ static bool walk_next(struct places *w, const struct route_table *t, const struc
 	if (!places_next(w, t, p, &v))
 		return false;
 	*ret = (struct route_value){ t->msg + v.offset, v.bytes };
-	if (!is_declaration(&p->path) && has_escape(t, v))
+	if (has_escape(t, v))
 		*ret = decode(t, v, t->scratch, t->scratch_bytes);
 	return true;
 }

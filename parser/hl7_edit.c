@@ -201,6 +201,8 @@ int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, con
 	} else if (!seg) {
 		rc = kind == HL7_EDIT_DELETE ? 0 : -ENOENT;
 		s.from = s.to = ix->bytes;
+	} else if (p->header && !seg->fields) {
+		rc = HL7_E_DELIM; /* a bare "MSH" further down declares nothing: it would have to be given MSH-1 and MSH-2 */
 	} else {
 		s.from = seg->offset;
 		s.to = ix->entry[seg->first + seg->fields];

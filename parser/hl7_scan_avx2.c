@@ -16,6 +16,7 @@
 	(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&           \
 	 __builtin_cpu_supports("popcnt"))
 #define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_POPCOUNT_IS_CHEAP 1
 
 struct block {
 	__m256i lo, hi;
@@ -87,23 +88,21 @@ SCAN_FN static inline uint64_t block_fields(struct block b, struct value x, stru
 		      _mm256_or_si256(end_hi, _mm256_cmpeq_epi8(b.hi, x.spread)));
 }
 
-/* Eight at a time without a test in between: the number of delimiters in a block is hard to predict. */
-SCAN_FN static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32_t n)
+/* Eight at a time without a test in between: how many there are in a block is hard to predict. */
+SCAN_FN static inline uint64_t put_8(uint32_t *out, uint32_t base, uint64_t bits)
 {
-	for (uint32_t i = 0; i < n; i += 8) {
-		for (unsigned j = 0; j < 8; j++, bits = _blsr_u64(bits))
-			out[i + j] = base + (uint32_t)_tzcnt_u64(bits);
-	}
+#define PUT(i) out[i] = base + (uint32_t)_tzcnt_u64(bits), bits = _blsr_u64(bits)
+	PUT(0), PUT(1), PUT(2), PUT(3), PUT(4), PUT(5), PUT(6), PUT(7); /* compilers do not unroll this at -O2 */
+#undef PUT
+	return bits;
 }
 
-/* Line ends are few: a step for each. (PEXT would be one, but takes hundreds of cycles on Zen 1 and 2.) */
-SCAN_FN static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
+SCAN_FN static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32_t n)
 {
-	uint64_t ranks = 0;
-
-	for (; ends; ends &= ends - 1)
-		ranks |= 1ull << __builtin_popcountll(bits & ((ends & -ends) - 1));
-	return ranks;
+	bits = put_8(out, base, bits);
+	bits = put_8(out + 8, base, bits);
+	for (uint32_t i = 16; __builtin_expect(i < n, 0); i += 8)
+		bits = put_8(out + i, base, bits);
 }
 
 #include "hl7_scan_body.h"

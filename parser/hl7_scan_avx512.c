@@ -18,6 +18,7 @@
 	 __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&     \
 	 __builtin_cpu_supports("popcnt"))
 #define SCAN_PARTIAL_IS_CHEAP 1
+#define SCAN_POPCOUNT_IS_CHEAP 1
 
 struct block {
 	__m512i all;
@@ -91,11 +92,6 @@ SCAN_FN static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits
 		_mm512_storeu_si512(out + 32, _mm512_add_epi32(from, _mm512_cvtepu8_epi32(third)));
 		_mm512_storeu_si512(out + 48, _mm512_add_epi32(from, _mm512_cvtepu8_epi32(fourth)));
 	}
-}
-
-SCAN_FN static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
-{
-	return _pext_u64(ends, bits);
 }
 
 #include "hl7_scan_body.h"

@@ -4,12 +4,11 @@
  *
  *   SCAN_FN            attributes of every function (the target instruction set)
  *   SCAN_NAME          the kernel's object, SCAN_TEXT its name, SCAN_USABLE an expression: can this CPU run it
- *   struct block       64 bytes in registers; struct value: one byte value spread over a register
+     64 bytes in registers; struct value: one byte value spread over a register
  *   block_load(p)      64 bytes from p;   block_load_part(p, n): n < 64 bytes from p, the rest arbitrary, no byte read beyond
  *   block_value(c)     struct value of c
  *   block_any2(b, x, y), block_any3(b, x, y, z), block_any6(b, v): bit i set if byte i equals one of the values
  *   block_fields(b, x, y, z, &ends): as block_any3; ends = bits of y or z
- *   block_ranks(bits, ends): bit i set if the i-th bit of @bits is one of @ends too
  *   block_put(out, base, bits, n): writes base + position of each of the n bits of @bits, may overrun 16 words
  *
  * Runs on any core. It reads no byte outside the range given, so that a message may end at the edge of a mapping.
@@ -68,25 +67,38 @@ __attribute__((noinline)) SCAN_FN static void index_lines(struct index_lines *re
 	*ret = x;
 }
 
-/*
- * Takes in one block that begins at @at: @bits are its field separators and line ends, @ends the line ends. @first is the
- * number of its first entry. Returns how many lines were noted.
- */
-SCAN_FN static inline uint32_t index_block(uint32_t *out, uint32_t *note, uint32_t first, uint32_t at, uint64_t bits,
-					   uint32_t n, uint64_t ends)
-{
-	uint64_t ranks = block_ranks(bits, ends); /* bit i: the i-th of @bits is a line end */
-	uint32_t lines = (uint32_t)__builtin_popcountll(ends);
+/* What the index pass carries from block to block. */
+struct index_pass {
+	uint32_t *mem;
+	uint32_t entries;
+	uint32_t limit; /* words for entries, beside the lines taken down */
+	uint32_t lines; /* noted */
+	uint32_t noted[HL7_SCAN_LINES + 64 + 2];
+};
 
-	block_put(out, at, bits, n);
+/* The number, among @bits, of the lowest bit of @ends. */
+SCAN_FN static inline uint32_t rank_of(uint64_t bits, uint64_t ends)
+{
+	return (uint32_t)__builtin_popcountll(bits & ((ends & -ends) - 1));
+}
+
+/* Takes in one block that begins at @at: @bits are its field separators and line ends, @ends the line ends. */
+SCAN_FN static inline void index_block(struct index_pass *x, uint32_t at, uint64_t bits, uint64_t ends)
+{
+	uint32_t n = (uint32_t)__builtin_popcountll(bits), first = x->entries, *note = x->noted + x->lines;
+
+	block_put(x->mem + first, at, bits, n);
+	x->entries = first + n;
+	if (!SCAN_POPCOUNT_IS_CHEAP && !ends)
+		return;
+	x->lines += (uint32_t)__builtin_popcountll(ends);
 	/* Two at once, wanted or not: how many there are in a block is hard to predict, more than two are rare. */
-	note[0] = first + (uint32_t)__builtin_ctzll(ranks | 1ull << 63);
-	ranks &= ranks - 1;
-	note[1] = first + (uint32_t)__builtin_ctzll(ranks | 1ull << 63);
-	ranks &= ranks - 1;
-	for (note += 2; __builtin_expect(ranks != 0, 0); ranks &= ranks - 1)
-		*note++ = first + (uint32_t)__builtin_ctzll(ranks);
-	return lines;
+	note[0] = first + rank_of(bits, ends);
+	ends &= ends - 1;
+	note[1] = first + rank_of(bits, ends);
+	ends &= ends - 1;
+	for (note += 2; __builtin_expect(ends != 0, 0); ends &= ends - 1)
+		*note++ = first + rank_of(bits, ends);
 }
 
 SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint32_t words)
@@ -96,42 +108,47 @@ SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint
 	const char field = ix->delims.field;
 	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value(lf);
 	struct hl7_segment *const top = (struct hl7_segment *)(void *)(mem + words) - 1;
-	struct index_lines x = { .seg = top };
-	uint32_t noted[HL7_SCAN_LINES + 64 + 2], lines = 0, n, shift;
-	uint32_t entries = 0, limit = words; /* entries that fit beside the lines taken down */
+	struct index_lines l = { .seg = top };
+	struct index_pass x;
 	uint64_t valid, ends, bits;
+	uint32_t shift;
 
+	x.mem = mem;
+	x.entries = x.lines = 0;
+	x.limit = words;
 	for (uint32_t at = 0; at < bytes; at += 64) {
-		struct block b = block_at(msg, bytes, at, &shift, &valid);
+		if (__builtin_expect(bytes - at >= 64, 1)) {
+			bits = block_fields(block_load(msg + at), vf, vc, vl, &ends);
+		} else {
+			struct block b = block_at(msg, bytes, at, &shift, &valid);
 
-		bits = block_fields(b, vf, vc, vl, &ends) >> shift & valid;
-		ends = ends >> shift & valid;
+			bits = block_fields(b, vf, vc, vl, &ends) >> shift & valid;
+			ends = ends >> shift & valid;
+		}
 		if (!bits)
 			continue;
-		if (__builtin_expect(entries + HL7_SCAN_SLACK_WORDS > limit, 0))
+		if (__builtin_expect(x.entries + HL7_SCAN_SLACK_WORDS > x.limit, 0))
 			return HL7_E_FULL;
-		n = (uint32_t)__builtin_popcountll(bits);
-		lines += index_block(mem + entries, noted + lines, entries, at, bits, n, ends);
-		entries += n;
-		if (__builtin_expect(lines > HL7_SCAN_LINES, 0)) {
-			index_lines(&x, msg, field, mem, noted, lines);
-			limit = words - (uint32_t)(top - x.seg) * 4;
-			lines = 0;
+		index_block(&x, at, bits, ends);
+		if (__builtin_expect(x.lines > HL7_SCAN_LINES, 0)) {
+			index_lines(&l, msg, field, mem, x.noted, x.lines);
+			x.limit = words - (uint32_t)(top - l.seg) * 4;
+			x.lines = 0;
 		}
 	}
-	index_lines(&x, msg, field, mem, noted, lines);
-	if (x.start < bytes) { /* the last line has no end: the message's end is one */
-		if (__builtin_expect(entries + (uint32_t)(top - x.seg) * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
+	index_lines(&l, msg, field, mem, x.noted, x.lines);
+	if (l.start < bytes) { /* the last line has no end: the message's end is one */
+		if (__builtin_expect(x.entries + (uint32_t)(top - l.seg) * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
 			return HL7_E_FULL;
-		mem[entries] = bytes;
-		index_line(&x, msg, field, mem, entries++);
+		mem[x.entries] = bytes;
+		index_line(&l, msg, field, mem, x.entries++);
 	}
 	ix->entry = mem;
 	ix->segment = top;
-	ix->entries = entries;
-	ix->segments = (uint32_t)(top - x.seg);
-	ix->odd_lines = x.odd_lines;
-	ix->eol_lenient = x.eol_lenient;
+	ix->entries = x.entries;
+	ix->segments = (uint32_t)(top - l.seg);
+	ix->odd_lines = l.odd_lines;
+	ix->eol_lenient = l.eol_lenient;
 	return 0;
 }
 

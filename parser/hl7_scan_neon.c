@@ -14,6 +14,7 @@
 #define SCAN_TEXT             "neon"
 #define SCAN_USABLE           1
 #define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_POPCOUNT_IS_CHEAP 0
 
 struct block {
 	uint8x16_t part[4];
@@ -107,23 +108,19 @@ static inline uint64_t block_fields(struct block b, struct value x, struct value
 	return gather(any);
 }
 
-/* Eight at a time without a test in between: the number of delimiters in a block is hard to predict. */
-static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32_t n)
+/* Eight at a time without a test in between: how many there are in a block is hard to predict. */
+static inline uint64_t put_8(uint32_t *out, uint32_t base, uint64_t bits)
 {
-	for (uint32_t i = 0; i < n; i += 8) {
-		for (unsigned j = 0; j < 8; j++, bits &= bits - 1)
-			out[i + j] = base + (uint32_t)__builtin_ctzll(bits | 1ull << 63);
-	}
+#define PUT(i) out[i] = base + (uint32_t)__builtin_ctzll(bits | 1ull << 63), bits = bits & (bits - 1)
+	PUT(0), PUT(1), PUT(2), PUT(3), PUT(4), PUT(5), PUT(6), PUT(7); /* compilers do not unroll this at -O2 */
+#undef PUT
+	return bits;
 }
 
-/* Line ends are few: a step for each. */
-static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
+static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32_t n)
 {
-	uint64_t ranks = 0;
-
-	for (; ends; ends &= ends - 1)
-		ranks |= 1ull << __builtin_popcountll(bits & ((ends & -ends) - 1));
-	return ranks;
+	for (uint32_t i = 0; i < n; i += 8)
+		bits = put_8(out + i, base, bits);
 }
 
 #include "hl7_scan_body.h"

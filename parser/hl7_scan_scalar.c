@@ -12,6 +12,7 @@
 #define SCAN_TEXT             "scalar"
 #define SCAN_USABLE           1
 #define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_POPCOUNT_IS_CHEAP 0
 
 #define LOW7 0x7f7f7f7f7f7f7f7full
 
@@ -114,16 +115,6 @@ static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32
 {
 	for (uint32_t i = 0; i < n; i++, bits &= bits - 1)
 		out[i] = base + (uint32_t)__builtin_ctzll(bits);
-}
-
-/* Line ends are few: a step for each. */
-static inline uint64_t block_ranks(uint64_t bits, uint64_t ends)
-{
-	uint64_t ranks = 0;
-
-	for (; ends; ends &= ends - 1)
-		ranks |= 1ull << __builtin_popcountll(bits & ((ends & -ends) - 1));
-	return ranks;
 }
 
 #include "hl7_scan_body.h"

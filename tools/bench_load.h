@@ -36,11 +36,11 @@ struct load_settings {
 
 enum load_code { LOAD_AA, LOAD_AE, LOAD_AR, LOAD_CA, LOAD_CE, LOAD_CR, LOAD_OTHER, LOAD_CODES };
 
-/* Of the messages that were due in the measured time, if not said otherwise. */
+/* Of the messages that were sent in the measured time, if not said otherwise. */
 struct load_results {
 	uint64_t sent, answered, unanswered;
 	uint64_t sent_bytes;
-	uint64_t behind;       /* due, but not sent: the window was full until the end */
+	uint64_t behind;       /* due before the end, and never sent: the window was full */
 	uint64_t codes[LOAD_CODES];
 	uint64_t wrong_id;     /* answers whose MSA-2 is not that of the oldest message under way */
 	uint64_t unreadable;   /* frames that are no answer */

@@ -1,90 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench_load_run.c - the load generator of `bench load`: connections, schedule, answers, latencies.
+ * bench_load_run.c - the load generator of `bench load`: schedule, sending, answers, latencies.
  *
- * One io_uring and one share of the connections per thread, nothing shared while it runs. In the open loop each
- * connection has arrivals of its own (their sum is the rate asked for); a message that is due while its connection's
- * window is full waits, and its latency counts from the time it was due. It must never slow the schedule down because
- * answers are late: that is the whole point.
+ * One io_uring and one share of the connections per thread (bench_load_start.c sets them up), nothing shared while it
+ * runs. In the open loop each connection has arrivals of its own (their sum is the rate asked for); a message that is due
+ * while its connection's window is full waits, and its latency counts from the time it was due. It must never slow the
+ * schedule down because answers are late: that is the whole point.
  */
-#include "bench_load.h"
+#include "bench_load_run.h"
 
 #include <errno.h>
-#include <liburing.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "hl7.h"
 #include "mllp.h"
 
-#define LR_BUFFERS  2048u
-#define LR_BUFFER   4096u
-#define LR_COPY_MAX 32768u /* frames up to this size are copied into one send; longer ones go alone, gathered */
-#define LR_SPIN_NS  60000  /* a message that is due sooner than this is waited for without sleeping */
-#define LR_DIALS    256    /* connections being made at the same time */
-
-enum lr_op { LR_RECV = 1, LR_SEND = 2 };
-
-struct lr_slot {
-	uint64_t due_ns;
-	uint64_t number; /* of the message in this thread: its control ID */
-};
-
-struct lr_conn {
-	int fd; /* -1 = lost */
-	bool receiving, sending, dirty, in_heap;
-	struct lr_slot *slot;      /* ring of the window */
-	uint32_t head, next, tail; /* counters: answered.., given to the kernel.., taken */
-	uint64_t due_ns;           /* of the next message (open loop) */
-	uint64_t random;
-	char *out;                 /* what is being sent */
-	uint32_t out_bytes, out_sent;
-	struct iovec gather[2];
-	struct msghdr header;
-	char carry[LR_BUFFER];     /* the beginning of an answer that goes on in the next buffer */
-	uint32_t carry_bytes, scanned;
-};
-
-struct lr_thread {
-	pthread_t id;
-	const struct load_settings *set;
-	struct load_results ret;
-	uint32_t index, first, conns; /* connections first .. first + conns */
-	struct lr_conn *conn;
-	struct io_uring ring;
-	struct io_uring_buf_ring *buffers;
-	char *memory;
-	uint32_t returned;
-	uint32_t *dirty, dirty_count;
-	uint32_t *heap, heap_count; /* connections by the time their next message is due */
-	uint32_t open;
-	uint64_t under_way;
-	uint64_t next_number;
-	uint64_t now_ns, start_ns, from_ns, to_ns; /* measured: from..to */
-	uint64_t cpu_from_ns;
-	uint32_t out_room;
-	double period_ns; /* mean distance of one connection's arrivals */
-	pthread_barrier_t *ready;
-	int error;
-};
-
 /* ---- schedule ---- */
-
-static double lr_random(struct lr_conn *c) /* in (0, 1] */
-{
-	c->random ^= c->random << 13;
-	c->random ^= c->random >> 7;
-	c->random ^= c->random << 17;
-	return ((double)(c->random >> 11) + 1) / 9007199254740992.0;
-}
 
 static uint64_t lr_gap(const struct lr_thread *t, struct lr_conn *c)
 {
@@ -129,7 +62,7 @@ static void lr_mark(struct lr_thread *t, struct lr_conn *c)
 
 static void lr_take(struct lr_thread *t, struct lr_conn *c, uint64_t due_ns)
 {
-	c->slot[c->tail++ % t->set->window] = (struct lr_slot){due_ns, t->next_number++};
+	c->slot[c->tail++ % t->set->window] = (struct lr_slot){due_ns, t->next_number++, false};
 	t->under_way++;
 	lr_mark(t, c);
 }
@@ -190,7 +123,7 @@ static void lr_send(struct lr_thread *t, struct lr_conn *c)
 	c->out_bytes = c->out_sent = 0;
 	c->header.msg_iovlen = 0;
 	while (c->next != c->tail && !c->header.msg_iovlen) {
-		const struct lr_slot *slot = &c->slot[c->next % t->set->window];
+		struct lr_slot *slot = &c->slot[c->next % t->set->window];
 		const struct load_message *m = &t->set->message[slot->number % t->set->message_count];
 		uint32_t frame_bytes = m->head_bytes + m->tail_bytes;
 		bool copy = frame_bytes <= LR_COPY_MAX;
@@ -208,7 +141,8 @@ static void lr_send(struct lr_thread *t, struct lr_conn *c)
 			c->gather[1] = (struct iovec){m->tail, m->tail_bytes};
 			c->header = (struct msghdr){.msg_iov = c->gather, .msg_iovlen = 2};
 		}
-		if (slot->due_ns >= t->from_ns && slot->due_ns < t->to_ns) {
+		slot->counted = t->now_ns >= t->from_ns && t->now_ns < t->to_ns;
+		if (slot->counted) {
 			t->ret.sent++;
 			t->ret.sent_bytes += frame_bytes - MLLP_OVERHEAD;
 		}
@@ -224,14 +158,11 @@ static void lr_lose(struct lr_thread *t, struct lr_conn *c, int error)
 	if (c->fd < 0)
 		return;
 	for (uint32_t n = c->head; n != c->tail; n++) {
-		uint64_t due_ns = c->slot[n % t->set->window].due_ns;
-		bool counted = due_ns >= t->from_ns && due_ns < t->to_ns;
-
 		t->under_way--;
 		if (n - c->head < c->next - c->head)
-			t->ret.unanswered += counted;
+			t->ret.unanswered += c->slot[n % t->set->window].counted;
 		else
-			t->ret.behind += counted;
+			t->ret.behind++;
 	}
 	c->head = c->next = c->tail;
 	shutdown(c->fd, SHUT_RDWR); /* what the ring still holds of it ends with an error */
@@ -311,14 +242,12 @@ static void lr_answer(struct lr_thread *t, struct lr_conn *c, const char *data, 
 	char want[LOAD_ID_BYTES];
 	uint32_t id_bytes = 0;
 	const char *id = NULL;
-	bool counted;
 	int code;
 
 	if (c->head == c->next) {
 		t->ret.strays++;
 		return;
 	}
-	counted = slot->due_ns >= t->from_ns && slot->due_ns < t->to_ns;
 	if (t->set->check) {
 		code = lr_read(data, bytes, &id, &id_bytes);
 		if (code < 0) {
@@ -326,11 +255,11 @@ static void lr_answer(struct lr_thread *t, struct lr_conn *c, const char *data, 
 		} else {
 			lr_write_id(t, slot->number, want);
 			t->ret.wrong_id += id_bytes != LOAD_ID_BYTES || memcmp(id, want, LOAD_ID_BYTES) != 0;
-			if (counted)
+			if (slot->counted)
 				t->ret.codes[code]++;
 		}
 	}
-	if (counted) {
+	if (slot->counted) {
 		t->ret.answered++;
 		hist_add(&t->ret.latency, t->now_ns > slot->due_ns ? t->now_ns - slot->due_ns : 0);
 	}
@@ -493,8 +422,9 @@ static void lr_loop(struct lr_thread *t)
 			for (uint32_t i = 0; i < t->conns; i++) { /* taken, but not given to the kernel */
 				struct lr_conn *c = &t->conn[i];
 
-				for (; c->tail != c->next; c->tail--, t->under_way--)
-					t->ret.behind += c->slot[(c->tail - 1) % t->set->window].due_ns >= t->from_ns;
+				t->ret.behind += c->tail - c->next;
+				t->under_way -= c->tail - c->next;
+				c->tail = c->next;
 			}
 		}
 		lr_completions(t);
@@ -507,130 +437,11 @@ static void lr_count_behind(struct lr_thread *t)
 	for (uint32_t i = 0; i < t->conns; i++) {
 		struct lr_conn *c = &t->conn[i];
 
-		for (uint32_t n = c->head; n != c->next && c->fd >= 0; n++) {
-			uint64_t due_ns = c->slot[n % t->set->window].due_ns;
-
-			t->ret.unanswered += due_ns >= t->from_ns && due_ns < t->to_ns;
-		}
+		for (uint32_t n = c->head; n != c->next && c->fd >= 0; n++)
+			t->ret.unanswered += c->slot[n % t->set->window].counted;
 		for (; t->set->rate > 0 && c->due_ns < t->to_ns; c->due_ns += lr_gap(t, c) + 1)
-			t->ret.behind += c->due_ns >= t->from_ns;
+			t->ret.behind++;
 	}
-}
-
-static int lr_ring(struct lr_thread *t)
-{
-	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER |
-					     IORING_SETUP_DEFER_TASKRUN,
-				    .cq_entries = 32768};
-	struct io_uring_buf_reg reg = {.ring_entries = LR_BUFFERS, .bgid = 1};
-	int r = io_uring_queue_init_params(4096, &t->ring, &p);
-
-	if (r < 0)
-		return r;
-	io_uring_register_ring_fd(&t->ring);
-	t->buffers = mmap(NULL, LR_BUFFERS * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
-	t->memory = mmap(NULL, (size_t)LR_BUFFERS * LR_BUFFER, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE,
-			 -1, 0);
-	if (t->buffers == MAP_FAILED || t->memory == MAP_FAILED)
-		return -ENOMEM;
-	reg.ring_addr = (uint64_t)(uintptr_t)t->buffers;
-	r = io_uring_register_buf_ring(&t->ring, &reg, 0);
-	if (r < 0)
-		return r;
-	io_uring_buf_ring_init(t->buffers);
-	for (uint32_t i = 0; i < LR_BUFFERS; i++)
-		io_uring_buf_ring_add(t->buffers, t->memory + (size_t)i * LR_BUFFER, LR_BUFFER, (unsigned short)i,
-				      io_uring_buf_ring_mask(LR_BUFFERS), (int)i);
-	io_uring_buf_ring_advance(t->buffers, LR_BUFFERS);
-	return 0;
-}
-
-/* One connection attempt; when one local address has no port left, the next of 127.0.0.0/8 is used. */
-static int lr_dial(const struct load_settings *set, uint32_t *io_source)
-{
-	const struct sockaddr_in *to = (const struct sockaddr_in *)&set->target.addr;
-	bool loopback = to->sin_family == AF_INET && (ntohl(to->sin_addr.s_addr) >> 24) == 127;
-	int fd;
-
-	for (;;) {
-		struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000100u + *io_source)};
-		struct net_target source = {.addr_bytes = sizeof(from)};
-
-		memcpy(&source.addr, &from, sizeof(from));
-		fd = net_connect(&set->target, *io_source ? &source : NULL);
-		if (fd != -EADDRNOTAVAIL || !loopback || *io_source > 200)
-			return fd;
-		++*io_source;
-	}
-}
-
-/* Makes this thread's connections, some at a time. Returns 0, or -errno of the first that fails. */
-static int lr_connect(struct lr_thread *t)
-{
-	struct pollfd waiting[LR_DIALS];
-	uint32_t of[LR_DIALS], started = 0, n = 0, source = 0;
-	uint64_t end_ns = net_now_ns() + 60000000000ull;
-
-	while (t->open < t->conns) {
-		while (n < LR_DIALS && started < t->conns) {
-			int fd = lr_dial(t->set, &source);
-
-			if (fd < 0)
-				return fd;
-			t->conn[started].fd = fd;
-			waiting[n] = (struct pollfd){.fd = fd, .events = POLLOUT};
-			of[n++] = started++;
-		}
-		if (net_now_ns() > end_ns)
-			return -ETIMEDOUT;
-		if (poll(waiting, n, 1000) <= 0)
-			continue;
-		for (uint32_t i = 0; i < n;) {
-			socklen_t bytes = sizeof(int);
-			int error = 0;
-
-			if (!waiting[i].revents) {
-				i++;
-				continue;
-			}
-			getsockopt(waiting[i].fd, SOL_SOCKET, SO_ERROR, &error, &bytes);
-			if (error)
-				return -error;
-			t->open++;
-			waiting[i] = waiting[--n];
-			of[i] = of[n];
-		}
-	}
-	return 0;
-}
-
-static int lr_prepare(struct lr_thread *t)
-{
-	uint64_t want = t->set->window * (uint64_t)t->set->frame_bytes_max;
-	int r;
-
-	t->out_room = want < LR_COPY_MAX ? (uint32_t)want : LR_COPY_MAX;
-	t->conn = calloc(t->conns, sizeof(*t->conn));
-	t->dirty = calloc(t->conns, sizeof(*t->dirty));
-	t->heap = calloc(t->conns, sizeof(*t->heap));
-	if (!t->conn || !t->dirty || !t->heap)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < t->conns; i++) {
-		struct lr_conn *c = &t->conn[i];
-
-		c->fd = -1;
-		c->random = (t->set->seed + 1) * 0x9e3779b97f4a7c15ull + (t->first + i) * 0xbf58476d1ce4e5b9ull;
-		c->random += !c->random;
-		c->slot = calloc(t->set->window, sizeof(*c->slot));
-		c->out = malloc(t->out_room + 4096);
-		if (!c->slot || !c->out)
-			return -ENOMEM;
-		for (int j = 0; j < 8; j++)
-			lr_random(c);
-	}
-	r = lr_connect(t);
-	return r < 0 ? r : lr_ring(t);
 }
 
 static void lr_start(struct lr_thread *t)
@@ -653,90 +464,10 @@ static void lr_start(struct lr_thread *t)
 	}
 }
 
-static void *lr_thread(void *arg)
+void lr_run(struct lr_thread *t)
 {
-	struct lr_thread *t = arg;
-	bool go;
-
-	if (t->set->cpu >= 0)
-		net_pin(t->set->cpu + (int)t->index);
-	prctl(PR_SET_TIMERSLACK, 1000);
-	t->error = lr_prepare(t);
-	t->ret.connected = t->open;
-	pthread_barrier_wait(t->ready); /* all connections first, then the load */
-	pthread_barrier_wait(t->ready);
-	go = t->error == 0 && t->set->message_count;
-	if (go) {
-		lr_start(t);
-		lr_loop(t);
-		lr_count_behind(t);
-		t->ret.measured_ns = t->set->duration_ns;
-	}
-	for (uint32_t i = 0; t->conn && i < t->conns; i++)
-		if (t->conn[i].fd >= 0)
-			close(t->conn[i].fd);
-	if (t->ring.ring_fd > 0)
-		io_uring_queue_exit(&t->ring);
-	for (uint32_t i = 0; t->conn && i < t->conns; i++) {
-		free(t->conn[i].slot);
-		free(t->conn[i].out);
-	}
-	free(t->conn);
-	free(t->dirty);
-	free(t->heap);
-	return NULL;
-}
-
-static void lr_merge(struct load_results *to, const struct load_results *from)
-{
-	hist_merge(&to->latency, &from->latency);
-	to->sent += from->sent;
-	to->answered += from->answered;
-	to->unanswered += from->unanswered;
-	to->sent_bytes += from->sent_bytes;
-	to->behind += from->behind;
-	to->wrong_id += from->wrong_id;
-	to->unreadable += from->unreadable;
-	to->strays += from->strays;
-	to->junk_bytes += from->junk_bytes;
-	to->connected += from->connected;
-	to->connections_lost += from->connections_lost;
-	to->answered_in_time += from->answered_in_time;
-	to->cpu_ns += from->cpu_ns;
-	to->total_sent += from->total_sent;
-	to->measured_ns = from->measured_ns;
-	for (int i = 0; i < LOAD_CODES; i++)
-		to->codes[i] += from->codes[i];
-	for (int i = 0; i < LOAD_SECONDS_MAX; i++)
-		to->per_second[i] += from->per_second[i];
-}
-
-int load_run(const struct load_settings *set, struct load_results *ret)
-{
-	uint32_t n = (uint32_t)set->threads, first = 0;
-	struct lr_thread *t = calloc(n, sizeof(*t));
-	pthread_barrier_t ready;
-	int r = 0;
-
-	if (!t)
-		return -ENOMEM;
-	pthread_barrier_init(&ready, NULL, n);
-	for (uint32_t i = 0; i < n; i++) {
-		t[i].set = set;
-		t[i].index = i;
-		t[i].first = first;
-		t[i].conns = (uint32_t)(set->connections / n + (i < set->connections % n));
-		first += t[i].conns;
-		t[i].ready = &ready;
-		must(pthread_create(&t[i].id, NULL, lr_thread, &t[i]) == 0);
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		pthread_join(t[i].id, NULL);
-		lr_merge(ret, &t[i].ret);
-		if (t[i].error)
-			r = t[i].error;
-	}
-	pthread_barrier_destroy(&ready);
-	free(t);
-	return r;
+	lr_start(t);
+	lr_loop(t);
+	lr_count_behind(t);
+	t->ret.measured_ns = t->set->duration_ns;
 }

@@ -302,7 +302,7 @@ static void print_path(char out[64], const struct hl7_element *e, uint32_t seque
 	if (sequence > 1)
 		n += snprintf(out + n, 64 - (size_t)n, "(%u)", sequence);
 	n += snprintf(out + n, 64 - (size_t)n, "-%u", e->field);
-	if (e->repetition > 1 || (d->repetition && (char)e->end == d->repetition))
+	if (e->repetition > 1 || (d->repetition && (char)e->end == d->repetition && !components && !subcomponents))
 		n += snprintf(out + n, 64 - (size_t)n, "[%u]", e->repetition);
 	if (components || subcomponents)
 		n += snprintf(out + n, 64 - (size_t)n, ".%u", e->component);

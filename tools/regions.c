@@ -9,10 +9,11 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "mr_paths.h"
 
@@ -34,12 +35,38 @@ static int regions_compare(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Does the process that wrote this region still live? A pid is used again, a pid that is beating is not. */
+/*
+ * Does the process that wrote this region still live? Its number may be in use by another process by now: that one was
+ * started later than the region was made. A dead process that nobody has waited for is dead.
+ */
 static bool regions_alive(const struct mr_region *r)
 {
-	uint64_t state = mr_load(&r->state);
+	unsigned long long ticks = 0;
+	char path[64], text[1024], state = 'Z';
+	struct timespec real, boot;
+	const char *after;
+	size_t n;
+	FILE *f;
 
-	return state != MR_STATE_STOPPED && (kill((pid_t)r->pid, 0) == 0 || errno == EPERM);
+	if (mr_load(&r->state) == MR_STATE_STOPPED)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)r->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = 0;
+	after = strrchr(text, ')'); /* the program's name may hold anything */
+	if (!after || sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
+			     &ticks) != 2 ||
+	    state == 'Z' || state == 'X')
+		return false;
+	clock_gettime(CLOCK_REALTIME, &real);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	/* Seconds since boot; two for rounding and for a clock that is being adjusted. */
+	return (double)ticks / (double)sysconf(_SC_CLK_TCK) <
+	       (double)r->start_ns / 1e9 - (double)(real.tv_sec - boot.tv_sec) + 2;
 }
 
 /* Adds the names of one region's items to a list that has each once. Returns the new count or -ENOMEM. */

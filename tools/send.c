@@ -23,6 +23,7 @@ struct send_reader {
 	const struct send_settings *set;
 	struct send_msgs *msgs;
 	const char *file;
+	bool in_folder; /* the file was not named, but found */
 };
 
 /* Does MSH-15/16 promise an answer? ER and SU promise none, since they depend on how it goes. */
@@ -87,9 +88,20 @@ static void send_problem(void *arg, uint32_t line, const char *text)
 static int send_split(struct send_reader *r, const char *data, size_t bytes)
 {
 	struct split_to to = {send_add, send_problem, r};
+	struct split_counts *found = &r->msgs->found;
+	uint64_t before = found->messages + found->problems;
+	int result = split_messages(data, bytes, r->set->keep_eol, &to, found);
 
+	if (result == 0 && found->messages + found->problems == before) {
+		if (r->in_folder) { /* a README beside the messages is no failure */
+			r->msgs->skipped++;
+			return 0;
+		}
+		found->problems++;
+		send_problem(r, 1, "no message found");
+	}
 	r->msgs->files++;
-	return split_messages(data, bytes, r->set->keep_eol, &to, &r->msgs->found);
+	return result;
 }
 
 /* Everything that can be read from @fd, for standard input and files that cannot be mapped. */
@@ -170,6 +182,7 @@ static int send_read(struct send_reader *r, const char *path, int depth)
 
 	if (stat(path, &st) < 0)
 		return -errno;
+	r->in_folder = depth > 0;
 	if (!S_ISDIR(st.st_mode))
 		return send_read_file(r, path);
 	if (depth > 32)
@@ -194,13 +207,14 @@ static int send_read(struct send_reader *r, const char *path, int depth)
 
 static int send_read_all(struct cli *cli, const struct send_settings *set, struct send_msgs *msgs)
 {
-	struct send_reader r = {cli, set, msgs, "-"};
+	struct send_reader r = {cli, set, msgs, "-", false};
 
 	for (int i = 1; i < cli->argc; i++) {
 		int result;
 
 		if (strcmp(cli->argv[i], "-") == 0) {
 			r.file = "-";
+			r.in_folder = false;
 			result = send_slurp(&r, 0);
 		} else {
 			result = send_read(&r, cli->argv[i], 0);
@@ -273,6 +287,7 @@ static void send_print_json(const struct send_settings *set, const struct send_m
 			    json_pack("{s:f, s:f, s:f, s:f}", "p50", (double)hist_quantile(&s->latency, 0.5) / 1e9, "p99",
 				      (double)hist_quantile(&s->latency, 0.99) / 1e9, "p999",
 				      (double)hist_quantile(&s->latency, 0.999) / 1e9, "max", (double)s->latency.max / 1e9));
+	json_object_set_new(out, "skipped_files", json_integer((json_int_t)m->skipped));
 	json_object_set_new(out, "connects", json_integer((json_int_t)s->connects));
 	json_object_set_new(out, "late", json_integer((json_int_t)s->late));
 	json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
@@ -309,6 +324,7 @@ static void send_print(const struct send_settings *set, const struct send_msgs *
 	send_line("commit blocks", s->commits);
 	send_line("late on the schedule", s->late);
 	send_line("could not be read", m->found.problems);
+	send_line("files without a message", m->skipped);
 	send_line("batch segments left out", m->found.envelopes);
 	send_line("lines before messages", m->found.notes);
 	send_line("lines that look odd", m->found.odd_lines);

@@ -27,6 +27,7 @@ struct send_msgs {
 	uint64_t count, room;
 	uint64_t bytes;
 	uint64_t files;
+	uint64_t skipped; /* files in folders that hold no message at all */
 	struct split_counts found;
 };
 

@@ -220,7 +220,6 @@ static int split_framed(struct splitter *s, const char *data, size_t bytes)
 int split_messages(const char *data, size_t bytes, bool keep_eol, const struct split_to *to, struct split_counts *io)
 {
 	struct splitter s = {.to = to, .counts = io, .keep_eol = keep_eol, .line = 1};
-	uint64_t before = io->messages + io->problems;
 	size_t skip = 0;
 	int r;
 
@@ -240,7 +239,5 @@ int split_messages(const char *data, size_t bytes, bool keep_eol, const struct s
 		skip++;
 	r = skip < bytes && data[skip] == MLLP_SB ? split_framed(&s, data, bytes) : split_text(&s, data, bytes);
 	free(s.out);
-	if (r == 0 && io->messages + io->problems == before)
-		split_problem(&s, 1, "no message found");
 	return r;
 }

@@ -31,6 +31,7 @@ struct split_to {
  *
  * Understands: CR, LF, CRLF, CRCRLF and mixtures; a UTF-8 byte order mark; MLLP frames (one frame = one message unless
  * it begins with a batch header); several messages; batch envelopes; lines before the first MSH.
+ * Nothing is called and nothing counted for a file without any message.
  * Returns 0, -ENOMEM, -EFBIG (a message over 1 GiB), or what @to->message returned.
  */
 int split_messages(const char *data, size_t bytes, bool keep_eol, const struct split_to *to, struct split_counts *io);

@@ -5,15 +5,19 @@
  * The regions are the second source, for the hour in which the control process is dead; the output says which it was.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ctl_client.h"
 #include "net.h"
 #include "regions.h"
 #include "table.h"
+
+#define STATUS_SILENT_S 10
 
 static volatile sig_atomic_t status_stop;
 
@@ -38,6 +42,14 @@ static uint64_t status_ns(const json_t *o, const char *key)
 	return seconds > 0 ? (uint64_t)(seconds * 1e9) : 0;
 }
 
+static void status_memory(struct table *t, const json_t *process)
+{
+	if (json_object_get(process, "rss_bytes"))
+		table_bytes(t, ctl_count(process, "rss_bytes"));
+	else
+		table_cell(t, "-");
+}
+
 static void status_processes(const json_t *o)
 {
 	struct table t;
@@ -47,9 +59,10 @@ static void status_processes(const json_t *o)
 	table_begin(&t, "PROCESS|STATE|PID>|CPU>|CONNECTIONS>|PENDING>|BUSY>|JOURNAL>|MEMORY>|RESTARTS>");
 	json_array_foreach (json_object_get(o, "workers"), i, w) {
 		bool full = json_is_true(json_object_get(w, "journal_full"));
+		bool silent = ctl_real(w, "heartbeat_age") > STATUS_SILENT_S && strcmp(ctl_text(w, "state"), "dead") != 0;
 
 		table_cell(&t, "worker %llu", (unsigned long long)ctl_count(w, "index"));
-		table_cell(&t, "%s%s", ctl_text(w, "state"), full ? ", journal full" : "");
+		table_cell(&t, "%s%s%s", ctl_text(w, "state"), full ? ", journal full" : "", silent ? ", does not beat" : "");
 		table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "pid"));
 		if (json_integer_value(json_object_get(w, "cpu")) >= 0)
 			table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "cpu"));
@@ -62,16 +75,18 @@ static void status_processes(const json_t *o)
 		else
 			table_cell(&t, "-");
 		table_bytes(&t, ctl_count(w, "journal_bytes"));
-		table_bytes(&t, ctl_count(w, "rss_bytes"));
+		status_memory(&t, w);
 		table_count(&t, ctl_count(w, "restarts"));
 	}
 	json_array_foreach (json_object_get(o, "connectors"), i, w) {
-		table_cell(&t, "connector %s", ctl_text(w, "name"));
+		const char *name = ctl_text(w, "name"); /* "file", or in the regions "connector file" */
+
+		table_cell(&t, "connector %s", strncmp(name, "connector ", 10) == 0 ? name + 10 : name);
 		table_cell(&t, "%s", ctl_text(w, "state"));
 		table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "pid"));
 		for (int k = 0; k < 5; k++)
 			table_cell(&t, "-");
-		table_bytes(&t, ctl_count(w, "rss_bytes"));
+		status_memory(&t, w);
 		table_count(&t, ctl_count(w, "restarts"));
 	}
 	table_end(&t, stdout);
@@ -91,7 +106,10 @@ static void status_listeners(const json_t *o)
 		const char *address = ctl_text(l, "address");
 
 		table_cell(&t, "%s", ctl_text(l, "name"));
-		table_cell(&t, strchr(address, ':') ? "[%s]:%llu" : "%s:%llu", address, (unsigned long long)ctl_count(l, "port"));
+		if (!json_object_get(l, "port"))
+			table_cell(&t, "-");
+		else
+			table_cell(&t, strchr(address, ':') ? "[%s]:%llu" : "%s:%llu", address, (unsigned long long)ctl_count(l, "port"));
 		table_count(&t, ctl_count(l, "connections"));
 		table_count(&t, ctl_count(l, "received"));
 		table_count(&t, ctl_count(l, "accepted"));
@@ -196,11 +214,60 @@ static json_t *status_region_process(const struct regions_process *p)
 	return o;
 }
 
-static json_t *status_region_listener(const struct regions *g, const char *name)
+/* Where a listener or destination is, from the configuration image that the hub left in its run folder. */
+static void status_put_place(json_t *o, const struct mr_config *c, const char *listener, const char *dest)
+{
+	for (uint32_t i = 0; c && listener && i < c->listeners.count; i++) {
+		const struct mr_config_listener *l = mr_config_listener(c, i);
+
+		if (strcmp(l->name, listener) == 0) {
+			json_object_set_new(o, "address", json_string(l->address));
+			status_put(o, "port", l->port);
+		}
+	}
+	for (uint32_t i = 0; c && dest && i < c->dests.count; i++) {
+		const struct mr_config_dest *d = mr_config_dest(c, i);
+		const char *host = mr_config_string(c, d->host);
+
+		if (strcmp(d->name, dest) != 0)
+			continue;
+		json_object_set_new(o, "kind", json_string(d->kind == MR_DEST_FILE ? "file" : "mllp"));
+		json_object_set_new(o, "target",
+				    d->kind == MR_DEST_FILE
+					    ? json_string(mr_config_string(c, d->path))
+					    : json_sprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, (unsigned)d->port));
+	}
+}
+
+/* Maps RUN/config.image; NULL if there is none that can be used. The process is short-lived: it is never unmapped. */
+static const struct mr_config *status_image(const char *run)
+{
+	char path[600];
+	struct stat st;
+	void *p = MAP_FAILED;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/config.image", run);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0 && st.st_size > 0)
+		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (p == MAP_FAILED)
+		return NULL;
+	if (mr_config_check(p, (size_t)st.st_size) == 0)
+		return p;
+	munmap(p, (size_t)st.st_size);
+	return NULL;
+}
+
+static json_t *status_region_listener(const struct regions *g, const struct mr_config *c, const char *name)
 {
 	uint64_t words[MR_HIST_WORDS];
 	json_t *o = json_pack("{s:s}", "name", name);
 
+	status_put_place(o, c, name, NULL);
 	regions_hist(g, MR_M_L_ACK_LATENCY, name, words);
 	status_put(o, "connections", regions_sum(g, MR_M_L_CONNECTIONS, name));
 	status_put(o, "received", regions_sum(g, MR_M_L_RECEIVED, name));
@@ -216,12 +283,13 @@ static json_t *status_region_listener(const struct regions *g, const char *name)
 	return o;
 }
 
-static json_t *status_region_dest(const struct regions *g, const char *name)
+static json_t *status_region_dest(const struct regions *g, const struct mr_config *c, const char *name)
 {
 	json_t *o = json_pack("{s:s}", "name", name);
 	uint32_t up, all, state = regions_lanes(g, name, &up, &all);
-	const char *text = state == MR_LANE_PAUSED ? "paused" : all && up == all ? "up" : up ? "partly" : state <= MR_LANE_IDLE ? "idle" : "down";
+	const char *text = !all ? "unknown" : state == MR_LANE_PAUSED ? "paused" : up == all ? "up" : up ? "partly" : state == MR_LANE_IDLE ? "idle" : "down";
 
+	status_put_place(o, c, NULL, name);
 	json_object_set_new(o, "state", json_string(text));
 	status_put(o, "connections", all);
 	status_put(o, "connections_up", up);
@@ -237,8 +305,9 @@ static json_t *status_region_dest(const struct regions *g, const char *name)
 static json_t *status_from_regions(const char *run)
 {
 	json_t *workers = json_array(), *connectors = json_array(), *listeners = json_array(), *dests = json_array(), *o;
-	int living = 0, count = 0;
+	const struct mr_config *image;
 	struct regions g;
+	int living = 0;
 
 	o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "schema", "millrace.status/1", "version", MILLRACE_VERSION, "offline",
 		      1, "workers", workers, "connectors", connectors, "listeners", listeners, "destinations", dests);
@@ -247,17 +316,17 @@ static json_t *status_from_regions(const char *run)
 		json_decref(o);
 		return NULL;
 	}
+	image = status_image(g.run);
 	for (int i = 0; i < g.count; i++) {
 		bool worker = g.process[i].region->kind == MR_KIND_WORKER;
 
-		count += worker;
 		living += worker && g.process[i].alive;
 		json_array_append_new(worker ? workers : connectors, status_region_process(&g.process[i]));
 	}
 	for (int i = 0; i < g.listener_count; i++)
-		json_array_append_new(listeners, status_region_listener(&g, g.listeners[i]));
+		json_array_append_new(listeners, status_region_listener(&g, image, g.listeners[i]));
 	for (int i = 0; i < g.dest_count; i++)
-		json_array_append_new(dests, status_region_dest(&g, g.dests[i]));
+		json_array_append_new(dests, status_region_dest(&g, image, g.dests[i]));
 	json_object_set_new(o, "state", json_string(living == 0 ? "stopped" : "degraded"));
 	json_object_set_new(o, "run", json_string(g.run));
 	regions_close(&g);

@@ -23,7 +23,7 @@
 #define FILE_UNREAD_MAX     5            /* times a message is read in vain before it is a dead letter */
 #define FILE_UNREAD_WAIT_NS 200000000u
 #define FILE_LOOK_NS        5000000000u  /* READY waits no longer than this for folders that do not answer */
-#define FILE_STALL_NS       20000000u    /* a batch that cannot grow is closed after this */
+#define FILE_STALL_NS       2000000u     /* a batch that cannot grow is closed after this */
 
 enum file_step { /* how far a job came with one message */
 	FILE_UNTRIED = 0,

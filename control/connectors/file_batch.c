@@ -143,9 +143,8 @@ void file_batch_run(struct file_thread *t, struct file_job *job)
 		job->item[0]->error = r;
 	}
 	job->error = r;
-	if (r) {
+	if (r)
 		batch_abandon(dir, b);
-	}
 	if (dir >= 0)
 		close(dir);
 }

@@ -63,12 +63,15 @@ def message(
     lines += [s.replace("|", f).replace("^", c) for s in segments]
     text = "\r".join(lines).encode("utf-8") + CR
     note = f"NTE{f}1{f}L{f}{CANARY} ".encode()
-    while len(text) < size:
-        room = min(size - len(text) - len(note) - 1, 900)
-        if room <= 0:
-            text = text[:-1] + b"x" * (size - len(text)) + CR
-            break
-        text += note + b"n" * room + CR
+    missing = size - len(text)
+    if missing > len(note) + 1:
+        full, rest = divmod(missing, 1000)
+        if rest and rest <= len(note) + 1:
+            full, rest = full - 1, rest + 1000
+        text += (note + b"n" * (999 - len(note)) + CR) * full
+        text += note + b"n" * (rest - len(note) - 1) + CR if rest else b""
+    elif missing > 0:
+        text = text[:-1] + b"x" * missing + CR
     return text
 
 

@@ -9,6 +9,7 @@
 #ifndef PARSER_PROPS_H
 #define PARSER_PROPS_H
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -435,6 +436,195 @@ static inline const char *prop_walk(const uint8_t *data, size_t size, uint32_t f
 out:
 	hl7_kernel_select(was);
 	free(text);
+	free(msg);
+	return why;
+}
+
+/* ---- text ---- */
+
+/* Escaping can be undone, resolving never grows a value, and the pieces of a value are the value. */
+static inline const char *prop_text(const uint8_t *data, size_t size, uint32_t seed)
+{
+	static const struct hl7_delims some[] = { { '|', '^', '~', '\\', '&', 0 }, { '|', '^', '~', '\\', '&', '#' },
+						  { '*', ':', '+', '!', '@', 0 },	 { '|', '^', '~', '\\', 0, 0 } };
+	const struct hl7_delims *d = &some[seed % 4];
+	uint32_t bytes = (uint32_t)size, room = bytes * 5, at = 0, from = 0;
+	char *in = exact_copy(data, size), *out = malloc(room + 1), *back = malloc(room + 1), *place = exact_copy(data, size);
+	const char *why = NULL;
+	struct hl7_text t;
+	int n, m;
+
+	n = hl7_escape(d, in, bytes, out, room);
+	PROP(n >= (int)bytes && n <= (int)room);
+	PROP(hl7_kernel()->find(out, (uint32_t)n, d->field, '\r', '\n') == (uint32_t)n);
+	PROP(hl7_unescape(d, out, (uint32_t)n, back, room) == (int)bytes);
+	PROP(!memcmp(in, back, bytes));
+	n = hl7_unescape(d, in, bytes, out, bytes);
+	PROP(n >= 0 && n <= (int)bytes);
+	PROP(hl7_unescape(d, place, bytes, place, bytes) == n);
+	PROP(!memcmp(out, place, (size_t)n));
+	for (; hl7_text_next(d, in, bytes, &at, &t); from = at) {
+		PROP(at > from && at <= bytes);
+		PROP(t.value.offset >= from && t.value.offset + t.value.bytes <= at);
+		if (t.kind == HL7_TEXT_PLAIN) {
+			PROP(t.value.offset == from && t.value.bytes == at - from);
+			PROP(hl7_unescape(d, in + from, at - from, out, room) == (int)(at - from));
+		} else {
+			PROP(in[from] == d->escape && in[at - 1] == d->escape);
+		}
+	}
+	PROP(at == bytes);
+	m = hl7_text_plain(d, in, bytes, out, room);
+	PROP(m <= (int)room && (m >= 0 || bytes > 4));
+	(void)hl7_charset_guess(in, bytes);
+	for (int c = 0; c <= HL7_CHARSET_UNKNOWN; c++) {
+		uint32_t bad = 0;
+
+		PROP(hl7_charset_check(c, in, bytes, &bad) == 0 || (bad < bytes && hl7_charset_check(c, in, bad, NULL) == 0));
+	}
+	(void)hl7_charset_find(in, bytes);
+out:
+	free(in);
+	free(place);
+	free(out);
+	free(back);
+	return why;
+}
+
+/* ---- batches ---- */
+
+/* Items that follow one another, the same ones whatever the pieces. */
+static inline const char *prop_batch(const uint8_t *data, size_t size, uint32_t piece)
+{
+	uint32_t bytes = (uint32_t)size, at[2] = { 0, 0 }, have = 0, scanned = 0;
+	char *text = exact_copy(data, size), *held = NULL;
+	struct hl7_batch b[2] = { 0 };
+	struct hl7_batch_item whole, item;
+	const char *why = NULL;
+
+	do {
+		hl7_batch_next(&b[0], text + at[0], bytes - at[0], 1, 0, &whole);
+		PROP(whole.status != HL7_BATCH_MORE);
+		PROP(whole.consumed <= bytes - at[0]);
+		PROP(whole.status == HL7_BATCH_END || (whole.bytes && whole.offset + whole.bytes == whole.consumed));
+		for (;;) {
+			free(held);
+			held = exact_copy(text + at[1], have - at[1]);
+			hl7_batch_next(&b[1], held, have - at[1], have == bytes, scanned, &item);
+			if (item.status != HL7_BATCH_MORE)
+				break;
+			scanned = item.scanned;
+			at[1] += item.consumed;
+			PROP(have < bytes);
+			have = have + piece < bytes ? have + piece : bytes;
+		}
+		scanned = 0;
+		PROP(item.status == whole.status && item.rc == whole.rc && item.bytes == whole.bytes);
+		PROP(item.status == HL7_BATCH_END || at[1] + item.offset == at[0] + whole.offset);
+		at[0] += whole.consumed;
+		at[1] += item.consumed;
+	} while (whole.status != HL7_BATCH_END);
+	PROP(at[0] == bytes && at[1] == bytes);
+	PROP(!memcmp(&b[0], &b[1], sizeof b[0]));
+out:
+	free(held);
+	free(text);
+	return why;
+}
+
+/* ---- edits ---- */
+
+static inline int inside(const struct hl7_element *e, uint32_t line, const struct hl7_path *p)
+{
+	return e->line == line && (!p->field || e->field == p->field) && (!p->repetition || e->repetition == p->repetition) &&
+	       (!p->component || e->component == p->component) && (!p->subcomponent || e->subcomponent == p->subcomponent);
+}
+
+/* The next element that is neither empty nor inside what was edited; 0 at the end. */
+static inline int next_outside(struct hl7_walk *w, uint32_t line, const struct hl7_path *p, struct hl7_element *buf,
+			       uint32_t *io_at, uint32_t *io_n, struct hl7_element *ret)
+{
+	for (;;) {
+		if (*io_at == *io_n) {
+			*io_n = hl7_walk_next(w, buf, 16);
+			*io_at = 0;
+			if (!*io_n)
+				return 0;
+		}
+		*ret = buf[(*io_at)++];
+		if (ret->value.bytes && !inside(ret, line, p))
+			return 1;
+	}
+}
+
+/* Setting a value: it can be read back, and all else is as it was. */
+static inline const char *check_set(const struct hl7_index *ix, const struct hl7_path *p, uint32_t flags)
+{
+	static const char value[] = "VALUE";
+	uint32_t room = ix->bytes + 64, line = 0, seen = 0, at[2] = { 0, 0 }, n[2] = { 0, 0 };
+	struct hl7_element buf[2][16], e[2];
+	const char *why = NULL;
+	struct hl7_walk w[2];
+	struct hl7_index after;
+	struct hl7_span s;
+	char *out = malloc(room);
+	size_t need = hl7_index_bytes(room, room);
+	void *mem = aligned_alloc(16, need);
+	int bytes = hl7_edit(ix, HL7_EDIT_SET, p, value, 5, out, room), more;
+
+	if (bytes < 0) { /* not there, or the message declares too few delimiters */
+		PROP(bytes == -ENOENT || bytes == HL7_E_DELIM || bytes == HL7_E_PATH || bytes == -ENOSPC);
+		goto out;
+	}
+	while (hl7_segment_at(ix, line)->name != p->name || ++seen != p->sequence)
+		line++;
+	PROP(hl7_index(out, (uint32_t)bytes, flags, mem, need, &after, NULL) == 0);
+	PROP(hl7_get(&after, p, &s) == 1);
+	PROP(s.bytes == 5 && !memcmp(out + s.offset, value, 5));
+	PROP(hl7_walk_init(&w[0], ix->msg, ix->bytes, flags, NULL) == 0);
+	PROP(hl7_walk_init(&w[1], out, (uint32_t)bytes, flags, NULL) == 0);
+	do {
+		more = next_outside(&w[0], line, p, buf[0], &at[0], &n[0], &e[0]);
+		PROP(next_outside(&w[1], line, p, buf[1], &at[1], &n[1], &e[1]) == more);
+		if (!more)
+			break;
+		PROP(e[0].line == e[1].line && e[0].name == e[1].name && e[0].field == e[1].field);
+		PROP(e[0].repetition == e[1].repetition && e[0].component == e[1].component);
+		PROP(e[0].subcomponent == e[1].subcomponent && e[0].value.bytes == e[1].value.bytes);
+		PROP(!memcmp(ix->msg + e[0].value.offset, out + e[1].value.offset, e[0].value.bytes));
+	} while (more);
+out:
+	free(mem);
+	free(out);
+	return why;
+}
+
+/* Places here and there in a message, set to another value. */
+static inline const char *prop_edit(const uint8_t *data, size_t size, uint32_t flags, uint32_t seed)
+{
+	size_t need = hl7_index_bytes((uint32_t)size, (uint32_t)size);
+	char *msg = exact_copy(data, size);
+	void *mem = aligned_alloc(16, need);
+	const char *why = NULL;
+	struct hl7_index ix;
+
+	if (!hl7_index(msg, (uint32_t)size, flags, mem, need, &ix, NULL)) {
+		for (uint32_t i = 0; i < ix.segments && i < 6 && !why; i++) {
+			uint32_t r = (seed = seed * 1664525 + 1013904223) >> 4;
+			struct hl7_path p = { .name = hl7_segment_at(&ix, i)->name };
+
+			if (!p.name)
+				continue;
+			p.header = (uint16_t)hl7_name_is_header(p.name);
+			p.sequence = (uint16_t)(1 + r % 3);
+			p.field = (uint16_t)(1 + (r >> 3) % 6);
+			p.repetition = (uint16_t)((r >> 7) % 4);
+			p.component = p.repetition ? (uint16_t)((r >> 10) % 4) : 0;
+			p.subcomponent = p.component ? (uint16_t)((r >> 13) % 3) : 0;
+			why = check_set(&ix, &p, flags);
+		}
+	}
+	free(mem);
 	free(msg);
 	return why;
 }

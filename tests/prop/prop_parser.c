@@ -63,6 +63,33 @@ static void make_stream(struct trial *t)
 		put(t, bits[rng() % (sizeof bits / sizeof bits[0])]);
 }
 
+static void make_from(struct trial *t, const char *const *bits, uint32_t count)
+{
+	uint32_t pieces = rng() % 30;
+
+	t->size = 0;
+	t->knob = rng();
+	while (pieces--)
+		put(t, bits[rng() % count]);
+}
+
+static void make_text(struct trial *t)
+{
+	static const char *const bits[] = { "\\",	"\\",	   "F\\",   "\\S\\",    "\\X4142\\", "\\X4\\", "\\.br\\", "\\.sp+3\\", "\\H\\",
+					    "\\C2842\\", "\\Zx\\", "plain", "M\xc3\xbcller", "|",	      "&",	 "\r",	   "!",		"\xff\x80" };
+
+	make_from(t, bits, sizeof bits / sizeof bits[0]);
+}
+
+static void make_batch(struct trial *t)
+{
+	static const char *const bits[] = { "\xef\xbb\xbf", "FHS|^~\\&\r", "BHS|^~\\&\n", "MSH|^~\\&|A\r", "MSH|^~\\&|B\r\n", "PID|1\r",
+					    "OBX|text",	   "BTS|1\r",	"BTS\r\n",	     "FTS|1\n",	   "\r\n",		 "MS",
+					    "H|",	   "\n",		"a note\r" };
+
+	make_from(t, bits, sizeof bits / sizeof bits[0]);
+}
+
 static const char *try_index(const struct trial *t)
 {
 	return prop_index(t->data, t->size, t->knob & 1, t->knob % 16 ? 0 : 1200 + t->knob % 3000, t->knob);
@@ -81,6 +108,21 @@ static const char *try_kernels(const struct trial *t)
 static const char *try_mllp(const struct trial *t)
 {
 	return prop_mllp(t->data, t->size, 1 + t->knob % 70);
+}
+
+static const char *try_text(const struct trial *t)
+{
+	return prop_text(t->data, t->size, t->knob);
+}
+
+static const char *try_batch(const struct trial *t)
+{
+	return prop_batch(t->data, t->size, 1 + t->knob % 90);
+}
+
+static const char *try_edit(const struct trial *t)
+{
+	return prop_edit(t->data, t->size, t->knob & 1, t->knob >> 1);
 }
 
 static const char *try_ack(const struct trial *t)
@@ -121,6 +163,9 @@ static const struct {
 	{ "walk", make_message, try_walk },
 	{ "kernels", make_message, try_kernels },
 	{ "frames", make_stream, try_mllp },
+	{ "text", make_text, try_text },
+	{ "batches", make_batch, try_batch },
+	{ "edits", make_message, try_edit },
 	{ "answers", make_message, try_ack },
 };
 

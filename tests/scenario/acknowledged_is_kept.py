@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An acknowledgement means on disk: what was acknowledged survives the death of everything the moment after."""
 
-from millrace_test import Hub, Receiver, adt, expect_ack, free_port, main, scenario
+from millrace_test import Hub, Receiver, adt, expect_ack, expect_equal, free_port, main, scenario
 
 
 @scenario("acknowledged, then everything dies at once: delivered after the restart", seconds=120)
@@ -12,15 +12,17 @@ def kill_after_ack():
         sent = []
         for _ in range(4):
             sender = hub.sender("adt")
-            for _ in range(5):
-                msg = adt(size=2000)
-                sent.append(msg)
+            sent.append([adt(size=2000) for _ in range(5)])
+            for msg in sent[-1]:
                 expect_ack(sender.exchange(msg), "AA", msg)
             hub.kill9("all")
             hub.start()
         ehr.start()
-        ehr.wait_for(sent)
+        got = ehr.wait_count(20)
         hub.wait_drained()
+        expect_equal(len(ehr.deliveries), 20, "messages delivered")
+        for mine in sent:
+            expect_equal([g for g in got if g in mine], mine, "messages of one connection")
     ehr.stop()
 
 

@@ -121,7 +121,7 @@ def churn():
             expect_ack(sender.exchange(msg), "AA", msg)
             sent.add(msg)
             if i % 3 == 0:
-                sender.raw(frame(adt())[: rng.randrange(1, 200)])
+                sender.raw(frame(adt())[: rng.randrange(1, 150)])
             sender.reset() if i % 2 else sender.close()
         got = ehr.wait_count(len(sent))
         expect(set(got) == sent and len(got) == len(sent), "exactly the acknowledged messages are delivered, each once")

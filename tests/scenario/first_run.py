@@ -10,7 +10,7 @@ import time
 from millrace_test import (
     CANARY,
     MILLRACE,
-    ROOT,
+    BUILD,
     SLOW,
     Failure,
     Sender,
@@ -75,11 +75,12 @@ def default():
 
 
 def default_listeners():
-    """Names of the default configuration's listeners, in upper case, read from the sources' default file."""
-
-    path = ROOT / "control" / "config_default.yaml"
+    """Names of the built-in configuration's listeners, as environment variables write them."""
+    text = subprocess.run(
+        [BUILD / "control" / "millrace-control", "--print-default"], capture_output=True, text=True, check=True
+    ).stdout
     names, inside = [], False
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         if line.startswith("listeners:"):
             inside = True
         elif inside and line and not line.startswith((" ", "#")):

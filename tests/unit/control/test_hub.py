@@ -222,6 +222,23 @@ class Test(unittest.TestCase):
             last = s["listeners"][0]["received"]
         self.assertEqual(h.status()["listeners"][0]["received"], 20)
 
+    def test_counters_never_go_back_over_a_take_over(self):
+        h = self.hub().start()
+        os.kill(h.pids()[0], signal.SIGKILL)
+        h.wait_for(lambda: h.status()["workers"][0]["incarnation"] == 2 and h.status()["state"] == "running", "worker 0 again")
+        self.assertEqual(h.status()["listeners"][0]["received"], 40)
+        pids = h.pids()
+        h.control.kill()
+        h.control.wait()
+        os.kill(pids[1], signal.SIGKILL)
+        h.start()
+        s = h.status()
+        self.assertEqual(s["listeners"][0]["received"], 50)
+        self.assertEqual([w["restarts"] for w in s["workers"]], [1, 0])
+        h.stop()
+        h.start()
+        self.assertEqual(h.status()["listeners"][0]["received"], 30)
+
     def test_a_frozen_worker_is_killed_and_replaced(self):
         h = self.hub(workers=1, file=False).start()
         os.kill(h.pids()[0], signal.SIGUSR1)
@@ -305,6 +322,13 @@ class Test(unittest.TestCase):
         self.assertEqual(r.returncode, 1)
         self.assertIn(f"another control process (pid {h.control.pid})", r.stderr)
         self.assertEqual(h.status()["state"], "running")
+
+    def test_two_hubs_never_share_a_data_folder(self):
+        h = self.hub(workers=1, file=False).start()
+        r = subprocess.run([os.path.join(h.bin, "millrace-control"), "-c", h.config, "--log", "json", "--run",
+                            os.path.join(h.folder, "other")], capture_output=True, text=True, timeout=LIMIT_S)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(f"another control process (pid {h.control.pid}) has the data folder", r.stderr)
 
     def test_a_port_that_is_taken_is_named(self):
         h = self.hub(workers=1, file=False)

@@ -43,7 +43,7 @@ static void test_finds_what_was_inserted(void **state)
 static void test_the_oldest_of_a_bucket_gives_way(void **state)
 {
 	struct dupes d = {.fd = -1};
-	const uint64_t buckets = 1024 / DUPES_WAYS;
+	const uint64_t buckets = 1024 / DUPES_SLOTS;
 
 	assert_int_equal(dupes_create(1024, &d), 0);
 	for (uint64_t i = 1; i <= DUPES_WAYS + 3; i++)
@@ -57,7 +57,7 @@ static void test_position_zero_is_kept(void **state)
 {
 	struct dupes d = {.fd = -1};
 
-	assert_int_equal(dupes_create(DUPES_WAYS, &d), 0);
+	assert_int_equal(dupes_create(DUPES_SLOTS, &d), 0);
 	dupes_insert(&d, 1, 0);
 	assert_true(found_at(&d, 1, 0));
 	dupes_destroy(&d);
@@ -127,7 +127,7 @@ static void test_a_reader_beside_the_writer_sees_no_mixture(void **state)
 	struct race r = {.writer = {.fd = -1}, .reader = {.fd = -1}};
 	pthread_t t;
 
-	assert_int_equal(dupes_create(64 * DUPES_WAYS, &r.writer), 0);
+	assert_int_equal(dupes_create(64 * DUPES_SLOTS, &r.writer), 0);
 	assert_int_equal(dupes_map(r.writer.fd, &r.reader), 0);
 	assert_int_equal(pthread_create(&t, NULL, race_read, &r), 0);
 	for (uint64_t i = 0; i < 3000000; i++)

@@ -136,10 +136,9 @@ static void refused(void **state)
 {
 	struct seen s = split_text("");
 
-	assert_int_equal(s.problems, 1);
+	assert_int_equal(s.count + s.problems, 0);
 	s = split_text("PID|1\rPV1|1\r");
-	assert_int_equal(s.count, 0);
-	assert_int_equal(s.problems, 1);
+	assert_int_equal(s.count + s.problems, 0);
 	s = split_text("MSH\r" B "\r"); /* no delimiters */
 	assert_int_equal(s.count, 1);
 	assert_int_equal(s.problems, 1);
@@ -152,7 +151,6 @@ static void refused(void **state)
 	assert_int_equal(s.problems, 1);
 	s = split("\0\0\0\x0b\x1c\r", 6, false, NULL);
 	assert_int_equal(s.count, 0);
-	assert_int_equal(s.problems, 1);
 	s = split_text("\x0b\x1c\r"); /* an empty frame */
 	assert_int_equal(s.problems, 1);
 }
@@ -176,7 +174,6 @@ static void every_cut(void **state)
 		for (size_t from = 0; from <= n; from++) {
 			struct seen s = split(file + from, n - from, from & 1, NULL);
 
-			assert_true(s.count + s.problems >= 1);
 			for (int i = 0; i < s.count; i++)
 				assert_memory_equal(s.text[i], "MSH", 3);
 		}
