@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* backoff.c - waits between restarts. Used by the supervisor (supervise.c) only; pure arithmetic, no clock of its own. */
+/* backoff.c - waits between restarts. Used by the supervisor (supervise.c) only; pure arithmetic, no clock of its own.
+ */
 #include "backoff.h"
 
 uint64_t backoff_next(struct backoff *b, uint64_t lived_ns)

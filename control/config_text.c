@@ -294,15 +294,37 @@ struct config_place config_place_key(const struct config_node *entry)
 	return config_place_of(entry->key ? entry->key : entry);
 }
 
-/* First byte of a line (from 1) of a text. */
+/* Bytes of the line break at @p, as libyaml counts lines: LF, CR, CR LF, and three that only Unicode knows. 0: none. */
+static size_t break_bytes(const char *p)
+{
+	if (*p == '\n')
+		return 1;
+	if (*p == '\r')
+		return p[1] == '\n' ? 2 : 1;
+	if (strncmp(p, "\xc2\x85", 2) == 0)
+		return 2;
+	return strncmp(p, "\xe2\x80\xa8", 3) == 0 || strncmp(p, "\xe2\x80\xa9", 3) == 0 ? 3 : 0;
+}
+
+static size_t line_bytes(const char *line)
+{
+	const char *p = line;
+
+	while (*p && !break_bytes(p))
+		p++;
+	return (size_t)(p - line);
+}
+
+/* First byte of a line (from 1) of a text; the end of the text if it has fewer. */
 static const char *line_start(const struct config_source *s, uint32_t line)
 {
 	const char *p = s->text;
 
-	while (p && --line) {
-		p = strchr(p, '\n');
-		if (p)
-			p++;
+	while (*p && line > 1) {
+		size_t n = break_bytes(p);
+
+		line -= n != 0;
+		p += n ? n : 1;
 	}
 	return p;
 }
@@ -315,10 +337,12 @@ static bool continues(char ch)
 /* First byte of a character (column from 1) of a line; the end of the line if it is shorter. */
 static const char *column_at(const char *line, uint32_t column)
 {
-	while (*line && *line != '\n' && --column) {
+	const char *end = line + line_bytes(line);
+
+	while (line < end && --column) {
 		do
 			line++;
-		while (continues(*line));
+		while (line < end && continues(*line));
 	}
 	return line;
 }
@@ -343,11 +367,8 @@ struct config_place config_place_in(const struct config_node *scalar, uint32_t o
 
 	if (scalar->line != scalar->end_line || scalar->style == CONFIG_BLOCK)
 		return at;
-	p = line_start(scalar->source, scalar->line);
-	if (!p)
-		return at;
-	p = column_at(p, scalar->column);
-	end = p + strcspn(p, "\n");
+	p = column_at(line_start(scalar->source, scalar->line), scalar->column);
+	end = p + line_bytes(p);
 	if (scalar->style == CONFIG_SINGLE || scalar->style == CONFIG_DOUBLE) {
 		p++;
 		at.column++;
@@ -378,7 +399,7 @@ static void quote_source(struct config_diag *d, const struct config_place *at)
 		skipped = at->column - before;
 		line = column_at(line, skipped + 1);
 	}
-	n = strcspn(line, "\r\n");
+	n = line_bytes(line);
 	if (n >= sizeof(d->source)) {
 		n = sizeof(d->source) - 1;
 		while (n && continues(line[n]))

@@ -3,8 +3,8 @@
  * control.h - the state of the control process: the hub, its processes and how the files of control/ reach each other.
  *
  * One struct control per program, made in main.c; everything runs on its libevent loop. Files own what they name:
- * image.c the configuration image, listen.c the listening sockets, handoff.c the links, peers.c rings and journal tails,
- * supervise.c starting, watching and stopping, takeover.c adopting, trouble.c what is wrong now.
+ * image.c the configuration image, listen.c the listening sockets, handoff.c the links, peers.c rings and journal
+ * tails, supervise.c starting, watching and stopping, takeover.c adopting, trouble.c what is wrong now.
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -42,15 +42,15 @@ struct process_tail { /* a journal that this process owns: the memfds of its new
 /* One worker or connector, over all its lives. */
 struct process {
 	struct control *control;
-	char name[32];  /* "worker-0", "connector-file": also the stem of its region file */
-	uint32_t kind;  /* enum mr_region_kind */
+	char name[32]; /* "worker-0", "connector-file": also the stem of its region file */
+	uint32_t kind; /* enum mr_region_kind */
 	uint32_t index;
-	uint32_t peer;  /* peer number */
+	uint32_t peer; /* peer number */
 
 	/* this life; supervise.c */
-	pid_t pid;      /* 0: not running */
+	pid_t pid; /* 0: not running */
 	int pidfd;
-	bool child;     /* ours to reap; false after a take-over */
+	bool child; /* ours to reap; false after a take-over */
 	bool drain_sent, drained, drain_again, killed;
 	uint64_t incarnation;
 	uint64_t restarts;
@@ -64,7 +64,7 @@ struct process {
 	/* the link; handoff.c */
 	struct link *link; /* NULL until HELLO */
 	bool ready, accept_sent, accepting;
-	bool announced;    /* all its journals are known: rings may be given out */
+	bool announced; /* all its journals are known: rings may be given out */
 	bool peered[MR_PEERS_MAX];
 	struct process_tail *tails;
 	uint32_t tail_count;
@@ -84,20 +84,20 @@ struct process {
 struct control {
 	struct event_base *base;
 	enum control_state state;
-	bool announced;      /* the ready line is out */
+	bool announced; /* the ready line is out */
 	bool by_force;
-	int signals;         /* SIGTERM and SIGINT received */
+	int signals; /* SIGTERM and SIGINT received */
 	int exit_status;
 	uint64_t started_ns; /* monotonic */
 	uint64_t started_wall_ns;
-	uint64_t tick_ns;    /* monotonic of the last tick */
+	uint64_t tick_ns;  /* monotonic of the last tick */
 	char program[512]; /* of the workers */
 	char connector_program[512];
 
 	const struct mr_config *cfg; /* the running image: private memory */
 	size_t cfg_bytes;
-	int cfg_fd;                  /* the same, sealed */
-	int lock_fd, data_lock_fd;   /* of the run and the data folder */
+	int cfg_fd;                /* the same, sealed */
+	int lock_fd, data_lock_fd; /* of the run and the data folder */
 
 	struct process *process[MR_PEERS_MAX]; /* NULL: no such peer */
 	int *listen_fd;                        /* [worker * listeners + listener], -1 = none */
@@ -121,8 +121,8 @@ struct control {
 };
 
 /* Every process of the hub in order of peer numbers. */
-#define control_each(c, p)                                                    \
-	for (uint32_t p##_peer = 0; p##_peer < MR_PEERS_MAX; p##_peer++)      \
+#define control_each(c, p)                                                                                             \
+	for (uint32_t p##_peer = 0; p##_peer < MR_PEERS_MAX; p##_peer++)                                               \
 		for (struct process *p = (c)->process[p##_peer]; p; p = NULL)
 
 uint64_t control_now_ns(void);  /* monotonic */
@@ -137,7 +137,8 @@ void process_free(struct process *p);
 /** process_map_region - see to it that the region of this life is mapped, if there is one. Returns it or NULL. */
 const struct mr_region *process_map_region(struct process *p);
 
-/** process_bury_region - the process is dead: its counters go to the base, its gauges stay until the next life is ready. */
+/** process_bury_region - the process is dead: its counters go to the base, its gauges stay until the next life is
+ * ready. */
 void process_bury_region(struct process *p);
 
 /** process_bury_unseen - after a take-over: the same for a life that ended while there was no control process. */

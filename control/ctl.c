@@ -129,7 +129,8 @@ static uint32_t ctl_distance(const char *a, const char *b)
 
 		row[0] = i;
 		for (uint32_t j = 1; j <= n; j++) {
-			uint32_t change = diagonal + (*a != b[j - 1]), best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+			uint32_t change = diagonal + (*a != b[j - 1]),
+			         best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
 
 			diagonal = row[j];
 			row[j] = best < change ? best : change;
@@ -156,7 +157,7 @@ int ctl_find_dest(const struct control *c, const char *name, json_t **ret_error)
 		}
 	}
 	*ret_error = near ? ctl_error("not_found", "no destination \"%.64s\"; did you mean \"%s\"?", name, near)
-			  : ctl_error("not_found", "no destination \"%.64s\"", name);
+	                  : ctl_error("not_found", "no destination \"%.64s\"", name);
 	return -1;
 }
 
@@ -193,7 +194,8 @@ static void ctl_pause(struct control *c, struct evhttp_request *request, uint32_
 		ctl_reply(request, 500, ctl_error("store", "the state could not be stored; nothing changed"));
 		return;
 	}
-	log_event(paused ? LOG_PAUSED : LOG_RESUMED, &about, paused ? "paused by an operator" : "resumed by an operator");
+	log_event(paused ? LOG_PAUSED : LOG_RESUMED, &about,
+	          paused ? "paused by an operator" : "resumed by an operator");
 	pause = calloc(1, sizeof(*pause));
 	must(pause);
 	pause->call = ctl_call_new(request);
@@ -218,7 +220,7 @@ static void ctl_metrics(struct control *c, struct evhttp_request *request)
 	must(out);
 	metrics_render(c, out, open);
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
-			  open ? METRICS_TYPE_OPEN : METRICS_TYPE_PLAIN);
+	                  open ? METRICS_TYPE_OPEN : METRICS_TYPE_PLAIN);
 	evhttp_send_reply(request, 200, "OK", out);
 	evbuffer_free(out);
 }
@@ -262,7 +264,8 @@ static void ctl_queue_path(struct control *c, struct evhttp_request *request, co
 	else if (post && (!strcmp(verb, "pause") || !strcmp(verb, "resume")))
 		ctl_pause(c, request, (uint32_t)dest, verb[0] == 'p');
 	else
-		ctl_reply(request, 405, ctl_error("bad_request", "legal: GET /v1/queue/NAME, POST /v1/queue/NAME/pause or /resume"));
+		ctl_reply(request, 405,
+		          ctl_error("bad_request", "legal: GET /v1/queue/NAME, POST /v1/queue/NAME/pause or /resume"));
 }
 
 static void ctl_drain(struct control *c, struct evhttp_request *request)
@@ -372,7 +375,8 @@ static int ctl_listen_local(const char *run)
 		return r;
 	unlink(a.sun_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0660) < 0 || listen(fd, 64) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0660) < 0 ||
+	    listen(fd, 64) < 0)
 		r = -errno;
 	if (dir >= 0)
 		close(dir);
@@ -419,7 +423,7 @@ int ctl_open(struct control *c)
 	fd = ctl_listen_public(c->cfg->metrics_address, c->cfg->metrics_port);
 	if (fd < 0) {
 		log_event(LOG_METRICS_FAILED, NULL, "cannot listen on address %s port %u for metrics: %s",
-			  c->cfg->metrics_address, c->cfg->metrics_port, strerror(-fd));
+		          c->cfg->metrics_address, c->cfg->metrics_port, strerror(-fd));
 		return fd;
 	}
 	c->ctl->public = ctl_server(c, fd, ctl_on_public);

@@ -41,8 +41,9 @@ static void ask_on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 struct ctl_ask *ctl_ask_new(struct control *c, void *arg,
-			    void (*on_answer)(struct ctl_ask *ask, void *arg, struct process *p, const struct mr_link_msg *m),
-			    void (*on_end)(void *arg, uint32_t missing))
+                            void (*on_answer)(struct ctl_ask *ask, void *arg, struct process *p,
+                                              const struct mr_link_msg *m),
+                            void (*on_end)(void *arg, uint32_t missing))
 {
 	const struct timeval limit = {.tv_sec = CTL_ASK_SECONDS};
 	struct ctl_ask *ask = calloc(1, sizeof(*ask));

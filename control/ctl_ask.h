@@ -15,8 +15,9 @@ struct ctl_ask;
  * processes have not answered. The ask is freed after it.
  */
 struct ctl_ask *ctl_ask_new(struct control *c, void *arg,
-			    void (*on_answer)(struct ctl_ask *ask, void *arg, struct process *p, const struct mr_link_msg *m),
-			    void (*on_end)(void *arg, uint32_t missing));
+                            void (*on_answer)(struct ctl_ask *ask, void *arg, struct process *p,
+                                              const struct mr_link_msg *m),
+                            void (*on_end)(void *arg, uint32_t missing));
 
 /** ctl_ask_send - ask @p; one question per process at a time. A process without a link counts as missing. */
 void ctl_ask_send(struct ctl_ask *ask, struct process *p, struct mr_link_msg *m);

@@ -61,10 +61,10 @@ static json_t *dead_item(struct control *c, const struct mr_link_dead *d)
 	if (code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z')
 		code[0] = 0;
 	snprintf(id, sizeof(id), "%u:%llu", d->journal, (unsigned long long)d->position);
-	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:s, s:s}", "destination", name, "journal", (int)d->journal,
-			 "position", (json_int_t)d->position, "id", id, "died", log_time(died, d->time_ns), "received",
-			 log_time(received, d->received_ns), "bytes", (int)d->bytes, "attempts", (int)d->attempts, "reason",
-			 dead_reason(d->reason), "code", code);
+	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:s, s:s}", "destination", name, "journal",
+	                 (int)d->journal, "position", (json_int_t)d->position, "id", id, "died",
+	                 log_time(died, d->time_ns), "received", log_time(received, d->received_ns), "bytes",
+	                 (int)d->bytes, "attempts", (int)d->attempts, "reason", dead_reason(d->reason), "code", code);
 }
 
 /* Asks the current worker for its next page, or the next worker. Returns false when all have been asked. */
@@ -121,8 +121,9 @@ static void dead_on_list_end(void *arg, uint32_t missing)
 {
 	struct dead_list *l = arg;
 
-	ctl_call_reply(l->call, 200, json_pack("{s:s, s:I, s:b, s:o}", "schema", "millrace.dead.list/1", "total",
-					       (json_int_t)l->total, "complete", missing == 0, "items", l->items));
+	ctl_call_reply(l->call, 200,
+	               json_pack("{s:s, s:I, s:b, s:o}", "schema", "millrace.dead.list/1", "total",
+	                         (json_int_t)l->total, "complete", missing == 0, "items", l->items));
 	free(l);
 }
 
@@ -198,8 +199,8 @@ static void dead_on_change_end(void *arg, uint32_t missing)
 		ctl_call_reply(d->call, 404, ctl_error("not_found", "no such dead letter"));
 	else if (missing)
 		ctl_call_reply(d->call, 504,
-			       ctl_error("timeout", "%u processes did not answer; %llu dead letters were changed", missing,
-					 (unsigned long long)d->count));
+		               ctl_error("timeout", "%u processes did not answer; %llu dead letters were changed",
+		                         missing, (unsigned long long)d->count));
 	else
 		ctl_call_reply(d->call, 200, json_pack("{s:I}", "count", (json_int_t)d->count));
 	free(d);
@@ -220,7 +221,8 @@ static int dead_read_body(struct control *c, struct evhttp_request *request, str
 {
 	struct evbuffer *in = evhttp_request_get_input_buffer(request);
 	size_t bytes = evbuffer_get_length(in);
-	json_t *body = json_loadb((const char *)evbuffer_pullup(in, -1), bytes, JSON_REJECT_DUPLICATES, NULL), *journal, *position;
+	json_t *body = json_loadb((const char *)evbuffer_pullup(in, -1), bytes, JSON_REJECT_DUPLICATES, NULL), *journal,
+	       *position;
 	const char *name = json_string_value(json_object_get(body, "destination"));
 	int status = 400, dest;
 
@@ -230,8 +232,9 @@ static int dead_read_body(struct control *c, struct evhttp_request *request, str
 		*ret_error = ctl_error("bad_request", "the body must be a JSON object with \"destination\"");
 		goto out;
 	}
-	if (!journal != !position || (journal && (!json_is_integer(journal) || !json_is_integer(position) ||
-						  json_integer_value(journal) < 0 || json_integer_value(position) < 0))) {
+	if (!journal != !position ||
+	    (journal && (!json_is_integer(journal) || !json_is_integer(position) || json_integer_value(journal) < 0 ||
+	                 json_integer_value(position) < 0))) {
 		*ret_error = ctl_error("bad_request", "\"journal\" and \"position\" are numbers and go together");
 		goto out;
 	}

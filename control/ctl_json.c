@@ -53,7 +53,8 @@ static bool json_journal_full(struct process *p)
 {
 	const struct mr_region *r = process_map_region(p);
 
-	return r && r->metric_count == MR_METRICS && mr_load_relaxed(mr_region_words(r, mr_region_metric(r, MR_M_W_JOURNAL_FULL), 0));
+	return r && r->metric_count == MR_METRICS &&
+	       mr_load_relaxed(mr_region_words(r, mr_region_metric(r, MR_M_W_JOURNAL_FULL), 0));
 }
 
 static void json_put_process(json_t *o, struct process *p)
@@ -78,7 +79,8 @@ static json_t *json_worker(struct control *c, struct process *p, struct totals *
 	json_put_count(o, "index", p->index);
 	json_object_set_new(o, "cpu", json_integer(c->cfg->cpus[p->index]));
 	json_put_process(o, p);
-	json_object_set_new(o, "heartbeat_age", beat ? json_real(now > beat ? (double)(now - beat) / 1e9 : 0) : json_null());
+	json_object_set_new(o, "heartbeat_age",
+	                    beat ? json_real(now > beat ? (double)(now - beat) / 1e9 : 0) : json_null());
 	json_put_count(o, "connections", connections);
 	json_put_count(o, "pending", process_pending(p));
 	json_put_count(o, "journal_bytes", json_value(t, MR_M_W_JOURNAL_BYTES, 0));
@@ -154,9 +156,9 @@ static json_t *json_listener(struct control *c, const struct totals *t, uint32_t
 	json_put_count(o, "received", json_value(t, MR_M_L_RECEIVED, i));
 	json_put_count(o, "accepted", json_value(t, MR_M_L_ACCEPTED, i));
 	json_put_count(o, "refused",
-		       json_value(t, MR_M_L_REFUSED_NOT_HL7, i) + json_value(t, MR_M_L_REFUSED_HEADER, i) +
-			       json_value(t, MR_M_L_REFUSED_FRAMING, i) + json_value(t, MR_M_L_REFUSED_SIZE, i) +
-			       json_value(t, MR_M_L_REFUSED_FULL, i) + json_value(t, MR_M_L_UNROUTED_REFUSED, i));
+	               json_value(t, MR_M_L_REFUSED_NOT_HL7, i) + json_value(t, MR_M_L_REFUSED_HEADER, i) +
+	                   json_value(t, MR_M_L_REFUSED_FRAMING, i) + json_value(t, MR_M_L_REFUSED_SIZE, i) +
+	                   json_value(t, MR_M_L_REFUSED_FULL, i) + json_value(t, MR_M_L_UNROUTED_REFUSED, i));
 	json_put_count(o, "duplicates", json_value(t, MR_M_L_DUPLICATES, i));
 	json_put_count(o, "unrouted", json_value(t, MR_M_L_UNROUTED_KEPT, i));
 	json_put_seconds(o, "ack_p50", mr_hist_quantile_ns(latency, 0.5));
@@ -230,8 +232,9 @@ static void json_put_retry(json_t *o, uint64_t retry_at_ns)
 {
 	uint64_t now = control_wall_ns();
 
-	json_object_set_new(o, "retry_in", retry_at_ns ? json_real(retry_at_ns > now ? (double)(retry_at_ns - now) / 1e9 : 0)
-						       : json_null());
+	json_object_set_new(o, "retry_in",
+	                    retry_at_ns ? json_real(retry_at_ns > now ? (double)(retry_at_ns - now) / 1e9 : 0)
+	                                : json_null());
 }
 
 static const char *json_error_text(int error)
@@ -293,7 +296,7 @@ static json_t *json_troubles(struct control *c)
 		if (item && strstr(t->text, item))
 			item = NULL; /* the text says it */
 		snprintf(text, sizeof(text), "%s%s%s%s%s", t->process ? t->process->name : "", t->process ? ": " : "",
-			 item ? item : "", item ? ": " : "", t->text);
+		         item ? item : "", item ? ": " : "", t->text);
 		json_put_text(o, "code", code);
 		json_put_text(o, "level", t->level <= LOG_ERROR ? "error" : "warning");
 		json_put_text(o, "text", text);
@@ -321,8 +324,9 @@ static json_t *json_head(struct control *c)
 	json_put_text(o, "data", cfg->data);
 	json_put_text(o, "run", cfg->run);
 	if (cfg->metrics_address[0] && cfg->metrics_port)
-		json_object_set_new(o, "metrics", json_sprintf(strchr(cfg->metrics_address, ':') ? "[%s]:%u" : "%s:%u",
-							       cfg->metrics_address, cfg->metrics_port));
+		json_object_set_new(o, "metrics",
+		                    json_sprintf(strchr(cfg->metrics_address, ':') ? "[%s]:%u" : "%s:%u",
+		                                 cfg->metrics_address, cfg->metrics_port));
 	else
 		json_put_text(o, "metrics", NULL);
 	return o;
@@ -410,7 +414,8 @@ static json_t *json_lane(const struct mr_lane_info *l, uint32_t number)
 
 json_t *ctl_queue(struct control *c, uint32_t dest)
 {
-	json_t *o = json_pack("{s:s}", "schema", "millrace.queue.show/1"), *lanes = json_array(), *owners = json_array();
+	json_t *o = json_pack("{s:s}", "schema", "millrace.queue.show/1"), *lanes = json_array(),
+	       *owners = json_array();
 	const struct mr_lane_info *lane;
 	struct totals *t = json_totals(c);
 	uint32_t count = 0;
@@ -427,7 +432,7 @@ json_t *ctl_queue(struct control *c, uint32_t dest)
 		totals_clear(t);
 		metrics_process(p, t);
 		json_array_append_new(owners, json_pack("{s:i, s:I}", "worker", (int)p->index, "waiting",
-							(json_int_t)json_value(t, MR_M_D_QUEUE, dest)));
+		                                        (json_int_t)json_value(t, MR_M_D_QUEUE, dest)));
 	}
 	totals_free(t);
 	json_object_set_new(o, "lanes", lanes);

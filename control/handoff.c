@@ -2,8 +2,9 @@
 /*
  * handoff.c - the control process's end of the links: accepts them, checks who it is, queues and dispatches packets.
  *
- * Called on the control loop by its own events; calls supervise.c, peers.c, listen.c, resolve.c, trouble.c and ctl.c with
- * what came in. Never blocks: a process that does not read has its packets waiting here and is found by its heartbeat.
+ * Called on the control loop by its own events; calls supervise.c, peers.c, listen.c, resolve.c, trouble.c and ctl.c
+ * with what came in. Never blocks: a process that does not read has its packets waiting here and is found by its
+ * heartbeat.
  */
 #include "handoff.h"
 
@@ -150,7 +151,8 @@ bool handoff_idle(const struct control *c)
 	return true;
 }
 
-/* Everything that a process needs before it can work: who it is, its configuration, its sockets, the others' journals. */
+/* Everything that a process needs before it can work: who it is, its configuration, its sockets, the others' journals.
+ */
 static void handoff_equip(struct process *p)
 {
 	struct control *c = p->control;
@@ -228,9 +230,9 @@ static bool handoff_hello(struct link *l, const struct mr_link_msg *m)
 	if (getsockopt(l->fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0 || !p || p->link ||
 	    (who.uid != geteuid() && who.uid != 0) || (p->pid && p->pid != who.pid) ||
 	    (!p->pid && (!adopt || c->state == CONTROL_DRAINING || m->u.hello.generation != c->cfg->generation))) {
-		trouble_raise(c, NULL, LOG_PROCESS_FOREIGN, UINT32_MAX, 0, "process %d of user %u said hello as %s %u: refused",
-			      (int)who.pid, (unsigned)who.uid,
-			      m->u.hello.kind == MR_KIND_CONNECTOR ? "connector" : "worker", m->u.hello.index);
+		trouble_raise(c, NULL, LOG_PROCESS_FOREIGN, UINT32_MAX, 0,
+		              "process %d of user %u said hello as %s %u: refused", (int)who.pid, (unsigned)who.uid,
+		              m->u.hello.kind == MR_KIND_CONNECTOR ? "connector" : "worker", m->u.hello.index);
 		link_free(l);
 		return false;
 	}
@@ -371,7 +373,8 @@ int handoff_open(struct control *c)
 		return r;
 	unlink(a.sun_path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0600) < 0 || listen(fd, 128) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0600) < 0 ||
+	    listen(fd, 128) < 0)
 		r = -errno;
 	if (dir >= 0)
 		close(dir);

@@ -76,15 +76,15 @@ static uint16_t listen_port_of(int fd)
 	if (getsockname(fd, (struct sockaddr *)&a, &bytes) < 0)
 		return 0;
 	return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-					     : ((struct sockaddr_in *)&a)->sin_port);
+	                                     : ((struct sockaddr_in *)&a)->sin_port);
 }
 
 static int listen_fail(const struct mr_config_listener *l, int error)
 {
 	const struct log_about about = {.item = l->name};
 
-	log_event(LOG_LISTEN_FAILED, &about, "cannot listen on address %s port %u: %s", l->address[0] ? l->address : "*",
-		  l->port, strerror(-error));
+	log_event(LOG_LISTEN_FAILED, &about, "cannot listen on address %s port %u: %s",
+	          l->address[0] ? l->address : "*", l->port, strerror(-error));
 	return error;
 }
 

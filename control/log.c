@@ -114,13 +114,13 @@ static void log_put_json(struct log_line *l, const char *key, const char *text)
 }
 
 char *log_render_json(char *ret, uint32_t ret_bytes, uint64_t now_ns, uint32_t code, const struct log_about *about,
-		      const char *text)
+                      const char *text)
 {
 	struct log_line l = {ret, ret + ret_bytes};
 	char when[32];
 
 	log_put(&l, "{\"time\":\"%s\",\"level\":\"%s\",\"code\":\"MR%04u\"", log_time(when, now_ns),
-		log_level_name(log_level_of(code, about)), code);
+	        log_level_name(log_level_of(code, about)), code);
 	log_put_json(&l, "text", text);
 	if (about && about->process)
 		log_put_json(&l, "process", about->process);
@@ -135,7 +135,7 @@ char *log_render_json(char *ret, uint32_t ret_bytes, uint64_t now_ns, uint32_t c
 }
 
 char *log_render_text(char *ret, uint32_t ret_bytes, uint64_t now_ns, uint32_t code, const struct log_about *about,
-		      const char *text)
+                      const char *text)
 {
 	struct log_line l = {ret, ret + ret_bytes};
 	int level = log_level_of(code, about);
@@ -221,7 +221,7 @@ static bool log_send_journal(uint32_t code, const struct log_about *about, const
 	if (about && about->count)
 		log_put(&l, "MILLRACE_COUNT=%llu\n", (unsigned long long)about->count);
 	log_put(&l, "MESSAGE=%s%s%s%s%s\n", about && about->process ? about->process : "",
-		about && about->process ? ": " : "", named ? about->item : "", named ? ": " : "", text);
+	        about && about->process ? ": " : "", named ? about->item : "", named ? ": " : "", text);
 	return send(log_to.journal_fd, line, (size_t)(l.at - line), MSG_NOSIGNAL) >= 0;
 }
 

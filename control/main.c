@@ -31,7 +31,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EXIT_CONFIG 3
+#define EXIT_CONFIG    3
 #define MAIN_PATHS_MAX 256
 
 struct main_options {
@@ -44,31 +44,31 @@ struct main_options {
 };
 
 static const char main_usage[] =
-	"usage: millrace-control [-c FILE|DIR]... [--run DIR] [--log json|text|journald]\n"
-	"       millrace-control --check [--format text|json] [FILE|DIR]...\n"
-	"       millrace-control --print-image [FILE|DIR]... > IMAGE\n"
-	"       millrace-control --print-default\n"
-	"\n"
-	"Runs a hub: checks the configuration, starts and watches its processes. Usually started by `millrace run`.\n"
-	"\n"
-	"  -c, --config FILE|DIR  configuration; repeatable; none: the built-in one\n"
-	"      --run DIR          run folder; goes before MILLRACE_RUN and the configuration\n"
-	"      --log MODE         json, text or journald; default: what standard error is\n"
-	"      --check            check the configuration and exit: 0 good, 3 not\n"
-	"      --format FORMAT    of --check: text or json\n"
-	"      --print-image      write the compiled configuration to standard output and exit\n"
-	"      --print-default    write the built-in configuration to standard output and exit\n"
-	"      --help, --version\n";
+    "usage: millrace-control [-c FILE|DIR]... [--run DIR] [--log json|text|journald]\n"
+    "       millrace-control --check [--format text|json] [FILE|DIR]...\n"
+    "       millrace-control --print-image [FILE|DIR]... > IMAGE\n"
+    "       millrace-control --print-default\n"
+    "\n"
+    "Runs a hub: checks the configuration, starts and watches its processes. Usually started by `millrace run`.\n"
+    "\n"
+    "  -c, --config FILE|DIR  configuration; repeatable; none: the built-in one\n"
+    "      --run DIR          run folder; goes before MILLRACE_RUN and the configuration\n"
+    "      --log MODE         json, text or journald; default: what standard error is\n"
+    "      --check            check the configuration and exit: 0 good, 3 not\n"
+    "      --format FORMAT    of --check: text or json\n"
+    "      --print-image      write the compiled configuration to standard output and exit\n"
+    "      --print-default    write the built-in configuration to standard output and exit\n"
+    "      --help, --version\n";
 
 /* Returns 0, or an exit code + 1 when the program is to end. */
 static int main_parse(int argc, char **argv, struct main_options *o)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"run", required_argument, NULL, 'r'},
-		{"log", required_argument, NULL, 'l'},    {"check", no_argument, NULL, 'k'},
-		{"format", required_argument, NULL, 'f'}, {"print-image", no_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'V'},
-		{"print-default", no_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
+	    {"config", required_argument, NULL, 'c'},  {"run", required_argument, NULL, 'r'},
+	    {"log", required_argument, NULL, 'l'},     {"check", no_argument, NULL, 'k'},
+	    {"format", required_argument, NULL, 'f'},  {"print-image", no_argument, NULL, 'p'},
+	    {"help", no_argument, NULL, 'h'},          {"version", no_argument, NULL, 'V'},
+	    {"print-default", no_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
 	int opt, mode;
 
 	while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
@@ -156,7 +156,8 @@ static void main_on_signal(evutil_socket_t number, short what, void *arg)
 
 	c->signals++;
 	if (c->signals > 1) {
-		log_event(LOG_KILLED, NULL, "second signal: all processes are killed; nothing that was acknowledged is lost");
+		log_event(LOG_KILLED, NULL,
+		          "second signal: all processes are killed; nothing that was acknowledged is lost");
 		supervise_drain(c);
 		supervise_kill(c);
 		return;
@@ -190,8 +191,8 @@ static int main_lock(const char *what, const char *folder, const char *name)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (read(fd, pid, sizeof(pid) - 1) > 0)
 			pid[strcspn(pid, "\n")] = 0;
-		log_event(LOG_LOCKED, NULL, "another control process (pid %s) has the %s folder %s", pid[0] ? pid : "unknown",
-			  what, folder);
+		log_event(LOG_LOCKED, NULL, "another control process (pid %s) has the %s folder %s",
+		          pid[0] ? pid : "unknown", what, folder);
 		close(fd);
 		return -EBUSY;
 	}
@@ -249,7 +250,7 @@ static int main_build(struct control *c, const struct config *config, void **ret
 
 /* Living processes keep the configuration they have: it is the running one whatever the files say now. */
 static int main_take_image(struct control *c, const struct config *config, const char *run, bool *ret_takeover,
-			   uint64_t incarnation[MR_PEERS_MAX])
+                           uint64_t incarnation[MR_PEERS_MAX])
 {
 	void *fresh = NULL, *image = NULL;
 	size_t fresh_bytes, bytes;
@@ -262,9 +263,10 @@ static int main_take_image(struct control *c, const struct config *config, const
 		const struct mr_config *old = image, *new = fresh;
 
 		if (old->text_hash != new->text_hash)
-			log_event(LOG_CONFIG_DIFFERS, NULL,
-				  "the running processes go on with generation %llu; restart the hub to use what is on disk",
-				  (unsigned long long)old->generation);
+			log_event(
+			    LOG_CONFIG_DIFFERS, NULL,
+			    "the running processes go on with generation %llu; restart the hub to use what is on disk",
+			    (unsigned long long)old->generation);
 		c->cfg = image;
 		c->cfg_bytes = bytes;
 		goto out;
@@ -356,7 +358,8 @@ static void main_report_end(struct control *c)
 	control_each (c, p)
 		pending += process_pending(p);
 	if (pending)
-		log_event(LOG_STOPPED, NULL, "stopped: %llu messages pending, kept in the journal", (unsigned long long)pending);
+		log_event(LOG_STOPPED, NULL, "stopped: %llu messages pending, kept in the journal",
+		          (unsigned long long)pending);
 	else
 		log_event(LOG_STOPPED, NULL, "stopped: nothing pending");
 }
@@ -461,16 +464,17 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	main_raise_limits();
 	log_open(o.log);
-	r = config_load(o.paths, o.path_count, &(const struct config_options){.environ = environ, .run = o.run}, &config,
-			&report);
+	r = config_load(o.paths, o.path_count, &(const struct config_options){.environ = environ, .run = o.run},
+	                &config, &report);
 	if (r < 0 || report.warnings)
 		config_print_report(stderr, &report, CONFIG_TEXT);
 	config_report_free(&report);
 	if (r < 0)
 		return EXIT_CONFIG;
 	if (!o.path_count)
-		log_event(LOG_CONFIG_DEFAULT, NULL, "no configuration given (-c): the built-in one is used, see "
-						    "`millrace-control --print-default`");
+		log_event(LOG_CONFIG_DEFAULT, NULL,
+		          "no configuration given (-c): the built-in one is used, see "
+		          "`millrace-control --print-default`");
 	if (config_image(config, 1, &image, &bytes) == 0)
 		snprintf(run, sizeof(run), "%s", ((const struct mr_config *)image)->run);
 	free(image);

@@ -78,8 +78,8 @@ static void metrics_number(const struct metrics_out *o, uint64_t v, bool seconds
 }
 
 /* Each label text is `key="value"` or "". */
-static void metrics_name(const struct metrics_out *o, const char *name, const char *suffix, const char *a, const char *b,
-			 const char *d)
+static void metrics_name(const struct metrics_out *o, const char *name, const char *suffix, const char *a,
+                         const char *b, const char *d)
 {
 	const char *labels[] = {a, b, d};
 	const char *before = "{";
@@ -94,7 +94,8 @@ static void metrics_name(const struct metrics_out *o, const char *name, const ch
 		evbuffer_add(o->to, "}", 1);
 }
 
-static void metrics_hist(const struct metrics_out *o, const struct totals_metric *k, const char *item, const uint64_t *words)
+static void metrics_hist(const struct metrics_out *o, const struct totals_metric *k, const char *item,
+                         const uint64_t *words)
 {
 	uint64_t seen = 0;
 	uint32_t b = 0;
@@ -139,7 +140,7 @@ static bool metrics_is_first(uint32_t m)
 }
 
 static void metrics_family(struct control *c, const struct metrics_out *o, uint32_t m, const struct totals *hub,
-			   struct totals *const *workers)
+                           struct totals *const *workers)
 {
 	static const char *const types[] = {"counter", "gauge", "histogram"};
 	const struct totals_metric *k = totals_metric(m);
@@ -169,26 +170,29 @@ static void metrics_processes(struct control *c, const struct metrics_out *o)
 	control_each (c, p)
 		if (p->kind == MR_KIND_WORKER)
 			evbuffer_add_printf(o->to, "millrace_worker_up{worker=\"%u\"} %d\n", p->index,
-					    p->pid && p->accepting && c->state == CONTROL_RUNNING);
-	metrics_head(o, "millrace_worker_busy_ratio", "gauge", "Share of the last second that the worker's loop spent working");
+			                    p->pid && p->accepting && c->state == CONTROL_RUNNING);
+	metrics_head(o, "millrace_worker_busy_ratio", "gauge",
+	             "Share of the last second that the worker's loop spent working");
 	control_each (c, p)
 		if (p->kind == MR_KIND_WORKER)
-			evbuffer_add_printf(o->to, "millrace_worker_busy_ratio{worker=\"%u\"} %.4f\n", p->index, p->busy_ratio);
+			evbuffer_add_printf(o->to, "millrace_worker_busy_ratio{worker=\"%u\"} %.4f\n", p->index,
+			                    p->busy_ratio);
 	metrics_head(o, "millrace_process_restarts", "counter", "Times a process was started again");
 	control_each (c, p)
 		evbuffer_add_printf(o->to, "millrace_process_restarts_total{process=\"%s\"} %llu\n", p->name,
-				    (unsigned long long)p->restarts);
+		                    (unsigned long long)p->restarts);
 	metrics_head(o, "millrace_process_resident_memory_bytes", "gauge", "Resident memory of a process");
 	evbuffer_add_printf(o->to, "millrace_process_resident_memory_bytes{process=\"control\"} %llu\n",
-			    (unsigned long long)process_rss_bytes(-1));
+	                    (unsigned long long)process_rss_bytes(-1));
 	control_each (c, p)
 		evbuffer_add_printf(o->to, "millrace_process_resident_memory_bytes{process=\"%s\"} %llu\n", p->name,
-				    (unsigned long long)process_rss_bytes(p->pid));
-	metrics_head(o, "millrace_pending_messages", "gauge", "Messages acknowledged and not finished at all their destinations");
+		                    (unsigned long long)process_rss_bytes(p->pid));
+	metrics_head(o, "millrace_pending_messages", "gauge",
+	             "Messages acknowledged and not finished at all their destinations");
 	control_each (c, p)
 		if (p->kind == MR_KIND_WORKER)
 			evbuffer_add_printf(o->to, "millrace_pending_messages{worker=\"%u\"} %llu\n", p->index,
-					    (unsigned long long)process_pending(p));
+			                    (unsigned long long)process_pending(p));
 }
 
 static void metrics_own(struct control *c, const struct metrics_out *o)
@@ -202,7 +206,8 @@ static void metrics_own(struct control *c, const struct metrics_out *o)
 	evbuffer_add_printf(o->to, "millrace_build_info{version=\"%s\",io=\"uring\"} 1\n", MILLRACE_VERSION);
 	metrics_head(o, "millrace_config_generation", "gauge", "Number of the running configuration");
 	evbuffer_add_printf(o->to, "millrace_config_generation %llu\n", (unsigned long long)c->cfg->generation);
-	metrics_head(o, "millrace_start_time_seconds", "gauge", "When this control process started, seconds since 1970");
+	metrics_head(o, "millrace_start_time_seconds", "gauge",
+	             "When this control process started, seconds since 1970");
 	evbuffer_add_printf(o->to, "millrace_start_time_seconds %.3f\n", (double)c->started_wall_ns / 1e9);
 	metrics_head(o, "millrace_troubles", "gauge", "Distinct troubles that are open now");
 	evbuffer_add_printf(o->to, "millrace_troubles %u\n", c->trouble_count);

@@ -29,7 +29,7 @@ static void notify_systemd(const char *text)
 	if (fd < 0)
 		return;
 	(void)!sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a,
-		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+	              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
 	close(fd);
 }
 
@@ -61,24 +61,24 @@ char *notify_ready_text(struct control *c, char *ret, size_t ret_bytes)
 	struct notify_text t = {ret, ret + ret_bytes};
 	const uint32_t shown = cfg->listeners.count < 8 ? cfg->listeners.count : 8;
 
-	notify_put(&t, "ready: %u worker%s, %u listener%s", cfg->workers, notify_plural(cfg->workers), cfg->listeners.count,
-		   notify_plural(cfg->listeners.count));
+	notify_put(&t, "ready: %u worker%s, %u listener%s", cfg->workers, notify_plural(cfg->workers),
+	           cfg->listeners.count, notify_plural(cfg->listeners.count));
 	for (uint32_t i = 0; i < shown; i++) {
 		const struct mr_config_listener *l = mr_config_listener(cfg, i);
 		bool six = strchr(l->address, ':') != NULL;
 
 		notify_put(&t, "%s%s %s%s%s:%u", i ? ", " : " (", l->name, six ? "[" : "", l->address, six ? "]" : "",
-			   c->listen_port[i]);
+		           c->listen_port[i]);
 	}
 	if (shown)
 		notify_put(&t, "%s)", shown < cfg->listeners.count ? ", ..." : "");
-	notify_put(&t, ", %u destination%s, %u route%s", cfg->dests.count, notify_plural(cfg->dests.count), cfg->routes.count,
-		   notify_plural(cfg->routes.count));
+	notify_put(&t, ", %u destination%s, %u route%s", cfg->dests.count, notify_plural(cfg->dests.count),
+	           cfg->routes.count, notify_plural(cfg->routes.count));
 	if (cfg->metrics_address[0] && cfg->metrics_port) {
 		bool six = strchr(cfg->metrics_address, ':') != NULL;
 
-		notify_put(&t, ", metrics http://%s%s%s:%u/metrics", six ? "[" : "", cfg->metrics_address, six ? "]" : "",
-			   cfg->metrics_port);
+		notify_put(&t, ", metrics http://%s%s%s:%u/metrics", six ? "[" : "", cfg->metrics_address,
+		           six ? "]" : "", cfg->metrics_port);
 	}
 	notify_put(&t, ", data %s, commit %s", cfg->data, commit[cfg->commit <= MR_COMMIT_NONE ? cfg->commit : 0]);
 	return ret;

@@ -81,7 +81,7 @@ static void peers_join(struct process *a, struct process *b)
 {
 	enum { RING_AB, RING_BA, WAKE_A, WAKE_B };
 	int fd[4] = {peers_make_ring(), peers_make_ring(), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-		     eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	             eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 
 	if (fd[0] >= 0 && fd[1] >= 0 && fd[2] >= 0 && fd[3] >= 0) {
 		const int to_a[4] = {fd[RING_AB], fd[WAKE_B], fd[RING_BA], fd[WAKE_A]};
@@ -92,7 +92,8 @@ static void peers_join(struct process *a, struct process *b)
 		peers_send(b, a, to_b);
 		a->peered[b->peer] = b->peered[a->peer] = true;
 	} else {
-		log_event(LOG_INTERNAL, NULL, "cannot make rings between %s and %s: %s", a->name, b->name, strerror(errno));
+		log_event(LOG_INTERNAL, NULL, "cannot make rings between %s and %s: %s", a->name, b->name,
+		          strerror(errno));
 	}
 	for (int i = 0; i < 4; i++)
 		if (fd[i] >= 0)

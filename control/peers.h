@@ -8,7 +8,8 @@
 /** peers_announce - @p can take rings now (a worker: ready): give it fresh ones with every other process that can. */
 void peers_announce(struct process *p);
 
-/** peers_journal - @p has a journal: keep its tail and its duplicate table (or -1), both consumed, and tell the others. */
+/** peers_journal - @p has a journal: keep its tail and its duplicate table (or -1), both consumed, and tell the others.
+ */
 void peers_journal(struct process *p, const struct mr_link_msg *m, int tail_fd, int duplicates_fd);
 
 /** peers_send_tails - tell @p all journals of the others that are known. */

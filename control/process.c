@@ -3,8 +3,8 @@
  * process.c - what the control process knows of one worker or connector: its record and its public region.
  *
  * Used by every file of control/ that deals with processes. A region is another process's memory: read only, mapped as
- * long as needed, and kept after its owner's death until the next life has recovered, so that counters never go back and
- * a queue never looks empty because its worker is being restarted.
+ * long as needed, and kept after its owner's death until the next life has recovered, so that counters never go back
+ * and a queue never looks empty because its worker is being restarted.
  */
 #include "control.h"
 #include "image.h"
@@ -111,8 +111,9 @@ static struct totals *process_base(struct process *p)
 
 static struct process_base process_base_head(const struct process *p)
 {
-	return (struct process_base){PROCESS_BASE_MAGIC, MR_METRICS,           p->control->cfg->listeners.count,
-				     p->control->cfg->dests.count, p->base_incarnation, p->restarts};
+	return (struct process_base){
+	    PROCESS_BASE_MAGIC,           MR_METRICS,          p->control->cfg->listeners.count,
+	    p->control->cfg->dests.count, p->base_incarnation, p->restarts};
 }
 
 void process_save_base(struct process *p)
@@ -126,7 +127,8 @@ void process_save_base(struct process *p)
 	memcpy(all, &head, sizeof(head));
 	memcpy(all + sizeof(head), t->words, t->count * sizeof(uint64_t));
 	snprintf(name, sizeof(name), "%s.base", p->name);
-	image_put(p->control->cfg->run, name, all, bytes); /* without it a counter may begin anew later: no more than that */
+	image_put(p->control->cfg->run, name, all,
+	          bytes); /* without it a counter may begin anew later: no more than that */
 	free(all);
 }
 
@@ -141,7 +143,8 @@ void process_load_base(struct process *p)
 	f = fopen(path, "re");
 	if (!f)
 		return;
-	if (fread(&head, sizeof(head), 1, f) == 1 && !memcmp(&head, &mine, offsetof(struct process_base, incarnation)) &&
+	if (fread(&head, sizeof(head), 1, f) == 1 &&
+	    !memcmp(&head, &mine, offsetof(struct process_base, incarnation)) &&
 	    fread(t->words, sizeof(uint64_t), t->count, f) == t->count) {
 		p->base_incarnation = head.incarnation;
 		p->restarts = head.restarts;

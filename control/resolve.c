@@ -79,8 +79,8 @@ static bool resolve_same(const struct mr_link_addr *a, const struct mr_link_addr
 
 int resolve_addresses(const char *host, bool numeric_only, struct mr_link_addr *ret_addr, uint32_t *ret_count)
 {
-	const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-				       .ai_flags = numeric_only ? AI_NUMERICHOST : 0};
+	const struct addrinfo hints = {
+	    .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = numeric_only ? AI_NUMERICHOST : 0};
 	struct addrinfo *list;
 	uint32_t count = 0;
 	int r = getaddrinfo(host, NULL, &hints, &list);
@@ -150,7 +150,8 @@ static void resolve_answer(struct control *c, const struct resolve_job *j)
 	memcpy(m.u.resolve.addr, j->addr, sizeof(j->addr));
 	handoff_send(p, &m, NULL, 0);
 	if (j->error)
-		trouble_raise(c, p, LOG_RESOLVE_FAILED, j->dest, j->error, "host %s: %s", j->host, gai_strerror(j->error));
+		trouble_raise(c, p, LOG_RESOLVE_FAILED, j->dest, j->error, "host %s: %s", j->host,
+		              gai_strerror(j->error));
 	else
 		trouble_over(c, p, LOG_RESOLVE_FAILED, j->dest);
 }

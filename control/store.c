@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store.c - the control process's small durable state, in SQLite. Used by main.c, ctl.c and handoff.c on the control loop.
- * Writes are an operator's, one at a time, and wait for the disk; reads come from memory.
+ * store.c - the control process's small durable state, in SQLite. Used by main.c, ctl.c and handoff.c on the control
+ * loop. Writes are an operator's, one at a time, and wait for the disk; reads come from memory.
  */
 #include "store.h"
 
@@ -28,11 +28,12 @@ struct store {
 	uint32_t count;
 };
 
-static const char store_schema[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;"
-				   "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-				   "CREATE TABLE IF NOT EXISTS item_state (kind TEXT NOT NULL, name TEXT NOT NULL,"
-				   " paused INTEGER NOT NULL, changed INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;"
-				   "INSERT OR IGNORE INTO meta VALUES ('schema', '1');";
+static const char store_schema[] =
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;"
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS item_state (kind TEXT NOT NULL, name TEXT NOT NULL,"
+    " paused INTEGER NOT NULL, changed INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;"
+    "INSERT OR IGNORE INTO meta VALUES ('schema', '1');";
 
 static int store_remember(struct store *s, const char *name, bool paused)
 {
@@ -55,7 +56,8 @@ static int store_remember(struct store *s, const char *name, bool paused)
 static int store_load(struct store *s)
 {
 	sqlite3_stmt *q;
-	int r = sqlite3_prepare_v2(s->db, "SELECT name, paused FROM item_state WHERE kind = 'destination'", -1, &q, NULL);
+	int r =
+	    sqlite3_prepare_v2(s->db, "SELECT name, paused FROM item_state WHERE kind = 'destination'", -1, &q, NULL);
 
 	if (r != SQLITE_OK)
 		return r;
@@ -138,7 +140,8 @@ static int store_fail(struct store *s)
 int store_set_paused(struct store *s, const char *name, bool paused)
 {
 	sqlite3_stmt *q;
-	int r = sqlite3_prepare_v2(s->db, "INSERT OR REPLACE INTO item_state VALUES ('destination', ?, ?, ?)", -1, &q, NULL);
+	int r = sqlite3_prepare_v2(s->db, "INSERT OR REPLACE INTO item_state VALUES ('destination', ?, ?, ?)", -1, &q,
+	                           NULL);
 
 	if (r != SQLITE_OK)
 		return store_fail(s);

@@ -9,8 +9,8 @@
 struct store;
 
 /**
- * store_open - open or make @data/control.db (SQLite, WAL, synchronous FULL); a damaged one is set aside with a log line.
- * Returns 0 or -EIO after a log line.
+ * store_open - open or make @data/control.db (SQLite, WAL, synchronous FULL); a damaged one is set aside with a log
+ * line. Returns 0 or -EIO after a log line.
  */
 int store_open(const char *data, struct store **ret);
 void store_close(struct store *s);

@@ -3,8 +3,8 @@
  * supervise.c - the life of the processes: started, made ready in order, watched, started again with back-off, drained.
  *
  * Called by main.c, handoff.c, takeover.c and its own events, on the control loop. Children stand in process groups of
- * their own (a Ctrl-C at the terminal is for the hub as a whole) and outlive this process: it must never tie their lives
- * to its own. Every process is watched by a pidfd, ours to reap or not.
+ * their own (a Ctrl-C at the terminal is for the hub as a whole) and outlive this process: it must never tie their
+ * lives to its own. Every process is watched by a pidfd, ours to reap or not.
  */
 #include "supervise.h"
 
@@ -40,7 +40,8 @@ static void supervise_gone(struct process *p, int status, bool known);
 
 static void supervise_after(struct event *e, uint64_t ns)
 {
-	const struct timeval t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_usec = (suseconds_t)(ns % 1000000000u / 1000)};
+	const struct timeval t = {.tv_sec = (time_t)(ns / 1000000000u),
+	                          .tv_usec = (suseconds_t)(ns % 1000000000u / 1000)};
 
 	event_add(e, &t);
 }
@@ -144,7 +145,7 @@ static void supervise_spawn(struct process *p)
 	r = supervise_exec(p, &pid);
 	if (r < 0) {
 		trouble_raise(c, p, LOG_PROCESS_NOT_FOUND, UINT32_MAX, r, "cannot start %s: %s",
-			      p->kind == MR_KIND_WORKER ? c->program : c->connector_program, strerror(-r));
+		              p->kind == MR_KIND_WORKER ? c->program : c->connector_program, strerror(-r));
 		supervise_retry(p, 0);
 		return;
 	}
@@ -212,7 +213,7 @@ static bool supervise_may_accept(struct control *c)
 	if (!ready_workers || control_now_ns() - c->started_ns < SUPERVISE_START_PARTIAL_S * 1000000000ull)
 		return false;
 	log_event(LOG_START_PARTIAL, NULL, "accepting with %u of %u workers: not every process is ready after %d s",
-		  ready_workers, c->cfg->workers, SUPERVISE_START_PARTIAL_S);
+	          ready_workers, c->cfg->workers, SUPERVISE_START_PARTIAL_S);
 	return true;
 }
 
@@ -256,7 +257,7 @@ void supervise_ready(struct process *p)
 	process_drop_ghost(p);
 	if (p->down_logged) {
 		log_event(LOG_PROCESS_READY, &about, "back at work after %.1f s",
-			  (double)(control_now_ns() - p->started_ns) / 1e9);
+		          (double)(control_now_ns() - p->started_ns) / 1e9);
 		trouble_over_silent(p->control, p, LOG_PROCESS_DIED, UINT32_MAX);
 		trouble_over_silent(p->control, p, LOG_PROCESS_STUCK, UINT32_MAX);
 		p->down_logged = false;
@@ -309,8 +310,8 @@ static void supervise_log_death(struct process *p, int status, bool known)
 		snprintf(how, sizeof(how), "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
 		snprintf(how, sizeof(how), "exited with status %d", WEXITSTATUS(status));
-	trouble_raise(c, p, LOG_PROCESS_DIED, UINT32_MAX, 0, "pid %d %s after %.1f s; starting it again", (int)p->pid, how,
-		      (double)(control_now_ns() - p->started_ns) / 1e9);
+	trouble_raise(c, p, LOG_PROCESS_DIED, UINT32_MAX, 0, "pid %d %s after %.1f s; starting it again", (int)p->pid,
+	              how, (double)(control_now_ns() - p->started_ns) / 1e9);
 	p->down_logged = true;
 }
 
@@ -345,8 +346,8 @@ static void supervise_gone(struct process *p, int status, bool known)
 
 static void supervise_kill_stuck(struct process *p, const char *why, uint64_t stuck_ns)
 {
-	trouble_raise(p->control, p, LOG_PROCESS_STUCK, UINT32_MAX, 0, "pid %d %s for %.0f s: killing it", (int)p->pid, why,
-		      (double)stuck_ns / 1e9);
+	trouble_raise(p->control, p, LOG_PROCESS_STUCK, UINT32_MAX, 0, "pid %d %s for %.0f s: killing it", (int)p->pid,
+	              why, (double)stuck_ns / 1e9);
 	p->killed = true;
 	kill(p->pid, SIGKILL);
 }
@@ -441,8 +442,9 @@ static void supervise_on_drain_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *c = arg;
 
-	log_event(LOG_KILLED, NULL, "not drained in time: %u processes are killed; nothing that was acknowledged is lost",
-		  supervise_running(c));
+	log_event(LOG_KILLED, NULL,
+	          "not drained in time: %u processes are killed; nothing that was acknowledged is lost",
+	          supervise_running(c));
 	supervise_kill(c);
 }
 

@@ -36,7 +36,8 @@ static uint64_t takeover_started_ns(pid_t pid)
 	at = fgets(line, sizeof(line), f);
 	fclose(f);
 	at = at ? strrchr(line, ')') : NULL; /* the name may hold anything */
-	if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
+	if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+	                  &ticks) != 1)
 		return 0;
 	f = fopen("/proc/stat", "re");
 	if (!f)

@@ -5,7 +5,8 @@
 
 #include "control.h"
 
-/** takeover_living - does any process of the hub in @run live? @ret_max  largest incarnation seen per peer (optional). */
+/** takeover_living - does any process of the hub in @run live? @ret_max  largest incarnation seen per peer (optional).
+ */
 bool takeover_living(const char *run, uint64_t ret_incarnation[MR_PEERS_MAX]);
 
 /** takeover_begin - wait up to 3 s for living processes to say HELLO, then start the others. */

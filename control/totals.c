@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const struct totals_metric totals_metrics[MR_METRICS] = {
-#define MR_METRIC(id, scope, type, name, label, help) \
+#define MR_METRIC(id, scope, type, name, label, help)                                                                  \
 	{name, label, help, MR_SCOPE_##scope, MR_TYPE_##type, MR_TYPE_##type == MR_TYPE_HIST ? MR_HIST_WORDS : 1},
 #include "mr_metrics.def"
 #undef MR_METRIC
@@ -62,7 +62,8 @@ void totals_clear(struct totals *t)
 void totals_add(struct totals *t, const struct totals *from)
 {
 	for (uint32_t m = 0; m < MR_METRICS; m++) {
-		uint32_t s = totals_metrics[m].scope, items = t->items[s] < from->items[s] ? t->items[s] : from->items[s];
+		uint32_t s = totals_metrics[m].scope,
+		         items = t->items[s] < from->items[s] ? t->items[s] : from->items[s];
 
 		for (size_t i = 0; i < (size_t)items * totals_metrics[m].words; i++)
 			t->word[m][i] += from->word[m][i];

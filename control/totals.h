@@ -3,7 +3,8 @@
  * totals.h - the values of many public regions added up, in one layout, whatever process or version wrote them.
  *
  * One struct totals holds every metric of mr_metrics.def for every listener and destination of the configuration, and
- * one row of worker metrics. Metrics are matched by name, label and scope, so a region of another build adds what both know.
+ * one row of worker metrics. Metrics are matched by name, label and scope, so a region of another build adds what both
+ * know.
  */
 #ifndef TOTALS_H
 #define TOTALS_H
@@ -11,7 +12,7 @@
 #include "mr_region.h"
 
 struct totals {
-	uint32_t items[3];         /* by enum mr_scope */
+	uint32_t items[3];          /* by enum mr_scope */
 	uint64_t *word[MR_METRICS]; /* [item * words of the metric] */
 	uint64_t *words;
 	size_t count;
@@ -25,7 +26,7 @@ struct totals_metric {
 enum totals_what {
 	TOTALS_GROWING = 1, /* counters and histograms */
 	TOTALS_GAUGES = 2,
-	TOTALS_QUEUES = 4,  /* only the gauges that survive a crash because the journal holds them */
+	TOTALS_QUEUES = 4, /* only the gauges that survive a crash because the journal holds them */
 };
 
 /** totals_metric - the static description of metric @m. */

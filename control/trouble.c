@@ -51,15 +51,15 @@ static void trouble_drop(struct control *c, struct trouble *t)
 static void trouble_log(struct control *c, const struct trouble *t, const char *text)
 {
 	const struct log_about about = {.process = t->process ? t->process->name : NULL,
-					.item = trouble_item_name(c, t->code, t->item),
-					.count = t->count > 1 ? t->count : 0,
-					.level = t->level};
+	                                .item = trouble_item_name(c, t->code, t->item),
+	                                .count = t->count > 1 ? t->count : 0,
+	                                .level = t->level};
 
 	log_event(t->code, &about, "%s", text);
 }
 
 static void trouble_add(struct control *c, const struct process *p, bool reported, uint32_t code, uint32_t item,
-			int64_t arg, int level, const char *text)
+                        int64_t arg, int level, const char *text)
 {
 	struct trouble *t = trouble_find(c, p, code, item), passing = {.process = p};
 	uint64_t now = control_wall_ns();
@@ -87,7 +87,8 @@ static void trouble_add(struct control *c, const struct process *p, bool reporte
 	trouble_log(c, t, text);
 }
 
-void trouble_raise(struct control *c, struct process *p, uint32_t code, uint32_t item, int64_t arg, const char *format, ...)
+void trouble_raise(struct control *c, struct process *p, uint32_t code, uint32_t item, int64_t arg, const char *format,
+                   ...)
 {
 	char text[LOG_TEXT_MAX];
 	int level = LOG_WARNING;
@@ -124,7 +125,9 @@ void trouble_over_silent(struct control *c, struct process *p, uint32_t code, ui
 void trouble_from_process(struct process *p, const struct mr_link_msg *m)
 {
 	char text[sizeof(m->u.trouble.text) + 1];
-	int level = m->u.trouble.level <= LOG_ERROR ? LOG_ERROR : m->u.trouble.level <= LOG_WARNING ? LOG_WARNING : LOG_INFO;
+	int level = m->u.trouble.level <= LOG_ERROR     ? LOG_ERROR
+	            : m->u.trouble.level <= LOG_WARNING ? LOG_WARNING
+	                                                : LOG_INFO;
 
 	if (m->u.trouble.over) {
 		trouble_over(p->control, p, m->u.trouble.code, m->u.trouble.item);
@@ -134,8 +137,9 @@ void trouble_from_process(struct process *p, const struct mr_link_msg *m)
 	text[sizeof(text) - 1] = 0;
 	if (level == LOG_INFO) { /* told once, nothing that lasts */
 		const struct log_about about = {.process = p->name,
-						.item = trouble_item_name(p->control, m->u.trouble.code, m->u.trouble.item),
-						.level = level};
+		                                .item =
+		                                    trouble_item_name(p->control, m->u.trouble.code, m->u.trouble.item),
+		                                .level = level};
 
 		log_event(m->u.trouble.code, &about, "%s", text);
 		return;

@@ -489,6 +489,8 @@ static int take_current(struct journal *j)
 	struct segment *s = &j->segments[j->current];
 	char name[32];
 
+	mr_index_name(s->sequence, name);
+	unlinkat(j->folder_fd, name, 0); /* whatever it says, it does not know of what comes now */
 	mr_segment_name(s->sequence, name);
 	s->write_fd = journal_segment_open_write(j, name);
 	if (s->write_fd < 0)

@@ -99,9 +99,7 @@ SCAN_FN static inline uint64_t put_8(uint32_t *out, uint32_t base, uint64_t bits
 
 SCAN_FN static inline void block_put(uint32_t *out, uint32_t base, uint64_t bits, uint32_t n)
 {
-	bits = put_8(out, base, bits);
-	bits = put_8(out + 8, base, bits);
-	for (uint32_t i = 16; __builtin_expect(i < n, 0); i += 8)
+	for (uint32_t i = 0; i < n; i += 8)
 		bits = put_8(out + i, base, bits);
 }
 

@@ -461,5 +461,15 @@ int bench_server_run(const struct bench_server_settings *set, struct bench_serve
 			shutdown(b->conn[i].fd, SHUT_WR);
 	if (b->ring.ring_fd > 0)
 		io_uring_queue_exit(&b->ring);
-	return r; /* the process ends: its memory goes with it */
+	for (uint32_t i = 0; i < b->conn_room; i++) {
+		if (b->conn[i].fd >= 0)
+			close(b->conn[i].fd);
+		free(b->conn[i].carry);
+		free(b->conn[i].out[0]);
+		free(b->conn[i].out[1]);
+	}
+	free(b->conn);
+	free(b->dirty);
+	free(b);
+	return r; /* the mapped buffers go with the process */
 }

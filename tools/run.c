@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run.c - `millrace run`: starts millrace-control and stays with it; what an init system does, for a shell or a container.
+ * run.c - `millrace run`: starts millrace-control and stays with it; what an init system does, for a shell or a
+ * container.
  *
  * Forwards SIGTERM, SIGINT and SIGHUP, starts the control process again if it dies (the workers work on meanwhile and
  * are taken over), reaps what a dead one leaves behind, and passes its exit status on. Must never touch the hub itself.
@@ -30,8 +31,8 @@ struct run {
 	struct cli *cli;
 	char program[512];
 	char *argv[RUN_WORDS_MAX + 8];
-	pid_t pid;        /* of the control process, 0 = none */
-	time_t started;   /* monotonic */
+	pid_t pid;      /* of the control process, 0 = none */
+	time_t started; /* monotonic */
 	uint32_t starts;
 	uint32_t wait_ms; /* before the next start */
 	int stop;         /* signal that asked to stop, 0 = none */
@@ -143,11 +144,15 @@ static bool run_reap(struct run *r, int *ret_status)
 		else
 			r->wait_ms = r->wait_ms * 2 < RUN_WAIT_MAX_MS ? r->wait_ms * 2 : RUN_WAIT_MAX_MS;
 		if (WIFSIGNALED(status))
-			cli_error(r->cli, "the control process was killed by signal %d; starting it again in %u ms, the workers work on",
-				  WTERMSIG(status), r->wait_ms);
+			cli_error(r->cli,
+			          "the control process was killed by signal %d; starting it again in %u ms, the "
+			          "workers work on",
+			          WTERMSIG(status), r->wait_ms);
 		else
-			cli_error(r->cli, "the control process exited with status %d; starting it again in %u ms, the workers work on",
-				  WEXITSTATUS(status), r->wait_ms);
+			cli_error(r->cli,
+			          "the control process exited with status %d; starting it again in %u ms, the workers "
+			          "work on",
+			          WEXITSTATUS(status), r->wait_ms);
 	}
 	return false;
 }

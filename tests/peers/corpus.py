@@ -4,6 +4,7 @@ files."""
 
 import os
 import pathlib
+import re
 
 from millrace_test import CR, ROOT, Skip
 
@@ -51,7 +52,15 @@ def split(data):
     return [CR.join(m) + CR for m in messages]
 
 
+def usable(message):
+    """Do MSH-1 and MSH-2 declare delimiters that can be told from each other and from text?"""
+    end = message.find(message[3:4], 4)
+    declared = message[3:end] if end > 0 else b""
+    return 2 <= len(declared) <= 6 and len(set(declared)) == len(declared) and not re.search(rb"[\w\s]", declared)
+
+
 def messages():
+    """(all messages with a usable MSH, the others) in the order of their files."""
     place = folder()
-    found = [m for path in files(place) for m in split(path.read_bytes())]
-    return [m for m in found if m]
+    found = [m for path in files(place) for m in split(path.read_bytes()) if m]
+    return [m for m in found if usable(m)], [m for m in found if not usable(m)]

@@ -99,7 +99,10 @@ def python_receiver(folder):
 def millrace_sink(folder):
     out = pathlib.Path(folder) / "sink.mllp"
     p = subprocess.Popen(
-        [MILLRACE, "sink", "0", "--out-file", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [MILLRACE, "sink", "0", "--ack", "AA", "--out-file", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         yield int(re.search(r":(\d+)", p.stdout.readline())[1]), out
@@ -170,7 +173,7 @@ def framed_file(folder, messages):
     "`millrace send`: all real messages, split as an independent reader splits them, reach all receivers", seconds=180
 )
 def by_millrace():
-    wanted = corpus.messages()
+    wanted, _ = corpus.messages()
     place = corpus.folder()
 
     def send(port, _):
@@ -204,7 +207,7 @@ def by_millrace():
 def by_python():
     # mllp_send splits a stream at 0x1C, or at form feeds where there are some: messages that hold these it cannot send.
     # It ends each message without its last CR.
-    messages = [m for m in corpus.messages() if not re.search(rb"[\x0b\x0c\x1c]", m) and m.strip(b"\x0b\r")]
+    messages = [m for m in corpus.messages()[0] if not re.search(rb"[\x0b\x0c\x1c]", m) and m.strip(b"\x0b\r")]
 
     def send(port, folder):
         r = subprocess.run(
@@ -231,7 +234,7 @@ def by_node():
     installed = BUILD / "node"
     if not (installed / "node_modules" / "node-hl7-client").is_dir():
         raise Skip("node-hl7-client is not installed (tools/test does it with npm)")
-    messages = [m for m in corpus.messages() if b"\x1c" not in m and b"\x0b" not in m]
+    messages = [m for m in corpus.messages()[0] if b"\x1c" not in m and b"\x0b" not in m]
 
     def send(port, folder):
         r = subprocess.run(
@@ -247,6 +250,17 @@ def by_node():
         return result["sent"]
 
     through_the_hub(send)
+
+
+@scenario("what only looks like a message in the real files is refused, each with a reason")
+def refused():
+    _, others = corpus.messages()
+    with Hub(listeners={"all": {"header": "minimal"}}, routes=[]) as hub:
+        sender = hub.sender("all")
+        for index, bad in enumerate(others):
+            ack = sender.exchange(bad)
+            expect(ack.code == "AR" and ack.err, f"number {index} of the unusable ones was answered {ack.code}")
+        print(f"#   {len(others)} refused", flush=True)
 
 
 if __name__ == "__main__":

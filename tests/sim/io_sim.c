@@ -207,7 +207,7 @@ int io_wait(struct io *io, uint64_t timeout_ns, const struct io_event **ret_even
 		timeout_ns = work;
 	hub_wait(io->s, io->core, UINT64_MAX);
 	hub_wait(io->s, io->core, io->s->now_ns + timeout_ns);
-	hub_wake(io->s, io->core); /* back when it is due */
+	hub_leave(io->s, io->core); /* back when it is due */
 	batch_fill(io);
 	*ret_events = io->batch;
 	return (int)io->batch_count;

@@ -145,9 +145,8 @@ void hub_init(struct sim *s);
 void hub_start(struct sim *s);
 bool hub_run(struct sim *s, uint64_t *ret_at_ns); /* which core runs next, and when; hub_run_one() runs it */
 void hub_run_one(struct sim *s);
-void hub_wait(struct sim *s, uint32_t core, uint64_t until_ns);
-void hub_wake(struct sim *s, uint32_t core);
-bool hub_waiting(const struct sim *s, uint32_t core);
+void hub_wait(struct sim *s, uint32_t core, uint64_t until_ns); /* not longer than that; UINT64_MAX: for ever */
+void hub_leave(struct sim *s, uint32_t core);      /* leaves the core until the time that hub_wait() was told */
 void hub_point(struct sim *s, uint32_t core);      /* a call of io.h: the core may end here */
 struct io *hub_io(struct sim *s, uint32_t core);   /* NULL: not running */
 uint32_t hub_listener_of(struct sim *s, int fd);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * link_peer.c - for tests only: a process that speaks the link's protocol as workers and connectors do, and nothing else.
+ * link_peer.c - for tests only: a process that speaks the link's protocol as workers and connectors do, and nothing
+ * else.
  *
- * Placed beside millrace-control under the name of a worker or connector. It takes its configuration, rings, journals and
- * listeners, passes one record to each new peer, answers what it gets, and writes what it saw to RUN/<name>.seen, one
- * line per event, so that a test can tell whether rings work and who was told what. Lives on without the control process.
+ * Placed beside millrace-control under the name of a worker or connector. It takes its configuration, rings, journals
+ * and listeners, passes one record to each new peer, answers what it gets, and writes what it saw to RUN/<name>.seen,
+ * one line per event, so that a test can tell whether rings work and who was told what. Lives on without the control
+ * process.
  */
 #include "mr_link.h"
 #include "mr_paths.h"
@@ -163,7 +165,8 @@ static void take_ring(uint32_t from)
 
 	must(read(r->wake_me, &n, sizeof(n)) == sizeof(n));
 	while (mr_ring_pop(r->from, &m)) {
-		seen("%s from %u life %llu", m.kind == MR_MSG_DELIVER ? "deliver" : "outcome", from, (unsigned long long)m.sequence);
+		seen("%s from %u life %llu", m.kind == MR_MSG_DELIVER ? "deliver" : "outcome", from,
+		     (unsigned long long)m.sequence);
 		if (m.kind == MR_MSG_DELIVER)
 			push(r, MR_MSG_OUTCOME);
 	}
@@ -226,8 +229,8 @@ static void handle(const struct mr_link_msg *m, const int *fds, uint32_t nfds)
 		say(MR_LINK_RESOLVE, &a, NULL, 0);
 		break;
 	case MR_LINK_RESOLVED:
-		seen("resolved %u error %d count %u family %u", m->u.resolve.dest, m->u.resolve.error, m->u.resolve.count,
-		     m->u.resolve.addr[0].family);
+		seen("resolved %u error %d count %u family %u", m->u.resolve.dest, m->u.resolve.error,
+		     m->u.resolve.count, m->u.resolve.addr[0].family);
 		break;
 	case MR_LINK_PAUSE:
 	case MR_LINK_RESUME:
@@ -284,7 +287,8 @@ static void connect_link(void)
 	if (!adopt)
 		return;
 	tell_journal();
-	for (uint32_t i = 0; peer.kind == MR_KIND_WORKER && i < ((struct mr_config *)peer.image)->listeners.count; i++) {
+	for (uint32_t i = 0; peer.kind == MR_KIND_WORKER && i < ((struct mr_config *)peer.image)->listeners.count;
+	     i++) {
 		struct mr_link_msg m = {0};
 
 		m.u.listener.listener = i;
@@ -313,7 +317,7 @@ static void turn(void)
 	if (peer.region.region && !peer.freeze) {
 		clock_gettime(CLOCK_REALTIME, &now);
 		mr_set_own(&peer.region.region->heartbeat_ns,
-			   (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+		           (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	}
 	if (peer.link < 0)
 		connect_link();
@@ -337,7 +341,8 @@ int main(int argc, char **argv)
 			snprintf(peer.run, sizeof(peer.run), "%s", argv[i + 1]);
 	}
 	peer.peer = peer.kind == MR_KIND_WORKER ? peer.index : MR_CONNECTOR_FILE;
-	snprintf(peer.name, sizeof(peer.name), peer.kind == MR_KIND_WORKER ? "worker-%u" : "connector-file", peer.index);
+	snprintf(peer.name, sizeof(peer.name), peer.kind == MR_KIND_WORKER ? "worker-%u" : "connector-file",
+	         peer.index);
 	signal(SIGUSR1, on_freeze);
 	signal(SIGPIPE, SIG_IGN);
 	peer.state = MR_STATE_STARTING;

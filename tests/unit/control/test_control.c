@@ -81,7 +81,8 @@ static void every_line_is_one_json_object(void **state)
 	char line[2048];
 	json_t *o;
 
-	log_render_json(line, sizeof(line), 1700000000123456789ull, LOG_PROCESS_DIED, &about, "a \"quote\", a \\ and\r\na tab\t");
+	log_render_json(line, sizeof(line), 1700000000123456789ull, LOG_PROCESS_DIED, &about,
+	                "a \"quote\", a \\ and\r\na tab\t");
 	assert_null(strchr(line, '\n'));
 	o = json_loads(line, 0, NULL);
 	assert_non_null(o);
@@ -101,10 +102,12 @@ static void lines_for_people_name_what_it_is_about_once(void **state)
 	char line[2048];
 
 	assert_string_equal(log_render_text(line, sizeof(line), 0, LOG_DESTINATION_DOWN, &about, "refused"),
-			    "millrace: warning[MR4001]: worker-0: ehr: refused");
-	assert_string_equal(log_render_text(line, sizeof(line), 0, LOG_DESTINATION_DOWN, &about, "destination ehr: refused"),
-			    "millrace: warning[MR4001]: worker-0: destination ehr: refused");
-	assert_string_equal(log_render_text(line, sizeof(line), 0, LOG_READY, NULL, "ready\nnow"), "millrace: ready now");
+	                    "millrace: warning[MR4001]: worker-0: ehr: refused");
+	assert_string_equal(
+	    log_render_text(line, sizeof(line), 0, LOG_DESTINATION_DOWN, &about, "destination ehr: refused"),
+	    "millrace: warning[MR4001]: worker-0: destination ehr: refused");
+	assert_string_equal(log_render_text(line, sizeof(line), 0, LOG_READY, NULL, "ready\nnow"),
+	                    "millrace: ready now");
 }
 
 static void codes_are_in_order_and_explained(void **state)
@@ -138,9 +141,11 @@ static struct mr_config *test_config(size_t *ret_bytes)
 	const char *path = in_folder("hub.yaml");
 
 	assert_non_null(f);
-	fprintf(f, "data: %s/data\nrun: %s/run\nworkers: 2\nlisteners: { a: { port: 2001 }, b: { port: 2002 } }\n"
-		   "destinations: { x: { mllp: \"h:1\", connections: 3 }, y: { mllp: \"h:2\" } }\n"
-		   "routes: [ { from: a, to: [x, y] }, { from: b, to: x } ]\n", folder, folder);
+	fprintf(f,
+	        "data: %s/data\nrun: %s/run\nworkers: 2\nlisteners: { a: { port: 2001 }, b: { port: 2002 } }\n"
+	        "destinations: { x: { mllp: \"h:1\", connections: 3 }, y: { mllp: \"h:2\" } }\n"
+	        "routes: [ { from: a, to: [x, y] }, { from: b, to: x } ]\n",
+	        folder, folder);
 	fclose(f);
 	assert_int_equal(config_load(&path, 1, NULL, &c, &report), 0);
 	assert_int_equal(config_image(c, 1, &image, ret_bytes), 0);
@@ -310,18 +315,18 @@ static void numeric_addresses_need_no_resolver(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(waits_double_up_to_ten_seconds),
-		cmocka_unit_test(a_healthy_life_forgets_the_waits),
-		cmocka_unit_test(every_line_is_one_json_object),
-		cmocka_unit_test(lines_for_people_name_what_it_is_about_once),
-		cmocka_unit_test(codes_are_in_order_and_explained),
-		cmocka_unit_test_setup_teardown(totals_add_up_what_processes_counted, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(totals_of_a_smaller_region_stay_inside, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(pauses_and_generations_are_kept, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(an_image_is_read_back_whole_or_not_at_all, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(nobody_can_change_a_sealed_image, make_folder, drop_folder),
-		cmocka_unit_test_setup_teardown(folders_are_made_with_their_parents, make_folder, drop_folder),
-		cmocka_unit_test(numeric_addresses_need_no_resolver),
+	    cmocka_unit_test(waits_double_up_to_ten_seconds),
+	    cmocka_unit_test(a_healthy_life_forgets_the_waits),
+	    cmocka_unit_test(every_line_is_one_json_object),
+	    cmocka_unit_test(lines_for_people_name_what_it_is_about_once),
+	    cmocka_unit_test(codes_are_in_order_and_explained),
+	    cmocka_unit_test_setup_teardown(totals_add_up_what_processes_counted, make_folder, drop_folder),
+	    cmocka_unit_test_setup_teardown(totals_of_a_smaller_region_stay_inside, make_folder, drop_folder),
+	    cmocka_unit_test_setup_teardown(pauses_and_generations_are_kept, make_folder, drop_folder),
+	    cmocka_unit_test_setup_teardown(an_image_is_read_back_whole_or_not_at_all, make_folder, drop_folder),
+	    cmocka_unit_test_setup_teardown(nobody_can_change_a_sealed_image, make_folder, drop_folder),
+	    cmocka_unit_test_setup_teardown(folders_are_made_with_their_parents, make_folder, drop_folder),
+	    cmocka_unit_test(numeric_addresses_need_no_resolver),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,6 +53,8 @@ class Child:
     def end(self):
         """Waits until it ends by itself."""
         out, _ = self.process.communicate(timeout=30)
+        if self.process.returncode != 0:
+            raise AssertionError("exit status %d" % self.process.returncode)
         return json.loads(out.splitlines()[-1])
 
 
