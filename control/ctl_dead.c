@@ -61,10 +61,11 @@ static json_t *dead_item(struct control *c, const struct mr_link_dead *d)
 	if (code[0] < 'A' || code[0] > 'Z' || code[1] < 'A' || code[1] > 'Z')
 		code[0] = 0;
 	snprintf(id, sizeof(id), "%u:%llu", d->journal, (unsigned long long)d->position);
-	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:s, s:i, s:i, s:s, s:s}", "destination", name, "journal",
+	return json_pack("{s:s, s:i, s:I, s:s, s:s?, s:s?, s:i, s:i, s:s, s:s}", "destination", name, "journal",
 	                 (int)d->journal, "position", (json_int_t)d->position, "id", id, "died",
-	                 log_time(died, d->time_ns), "received", log_time(received, d->received_ns), "bytes",
-	                 (int)d->bytes, "attempts", (int)d->attempts, "reason", dead_reason(d->reason), "code", code);
+	                 d->time_ns ? log_time(died, d->time_ns) : NULL, "received",
+	                 d->received_ns ? log_time(received, d->received_ns) : NULL, "bytes", (int)d->bytes, "attempts",
+	                 (int)d->attempts, "reason", dead_reason(d->reason), "code", code);
 }
 
 /* Asks the current worker for its next page, or the next worker. Returns false when all have been asked. */

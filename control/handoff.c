@@ -15,6 +15,7 @@
 #include "resolve.h"
 #include "store.h"
 #include "supervise.h"
+#include "takeover.h"
 #include "trouble.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ struct link {
 	struct control *control;
 	struct process *process; /* NULL until a good HELLO */
 	int fd;
-	struct event *read_event, *write_event;
+	struct event *read_event, *write_event, *later_event;
 	struct link_out *first, **last;
 };
 
@@ -56,6 +57,7 @@ static void link_free(struct link *l)
 	}
 	event_free(l->read_event);
 	event_free(l->write_event);
+	event_free(l->later_event);
 	close(l->fd);
 	free(l);
 }
@@ -87,7 +89,10 @@ static void link_flush(struct link *l)
 		int r = mr_link_send(l->fd, &o->m, o->fds, o->nfds);
 
 		if (r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS) {
-			event_add(l->write_event, r == -EAGAIN ? NULL : &later);
+			if (r == -EAGAIN)
+				event_add(l->write_event, NULL);
+			else
+				event_add(l->later_event, &later);
 			return;
 		}
 		if (r < 0)
@@ -218,6 +223,34 @@ static void handoff_broken(struct link *l, const char *why)
 		kill(p->pid, SIGKILL);
 }
 
+/*
+ * One that works already, but is not the one that belongs in its place (its configuration is an older one, or another
+ * runs there): two must never own one journal, so it is ended. Anything else is only turned away.
+ */
+static void handoff_refuse(struct link *l, const struct mr_link_msg *m, const struct ucred *who)
+{
+	bool connector = m->u.hello.kind == MR_KIND_CONNECTOR, stale;
+
+	stale = m->u.hello.adopt && l->control->state != CONTROL_DRAINING && who->uid == geteuid() &&
+	        takeover_is_ours(who->pid);
+	trouble_raise(l->control, NULL, LOG_PROCESS_FOREIGN, UINT32_MAX, 0,
+	              "process %d of user %u said hello as %s %u: %s", (int)who->pid, (unsigned)who->uid,
+	              connector ? "connector" : "worker", m->u.hello.index, stale ? "killed, it is not wanted" : "refused");
+	if (stale)
+		kill(who->pid, SIGKILL);
+	link_free(l);
+}
+
+static bool handoff_is_welcome(const struct control *c, const struct process *p, const struct mr_link_msg *m,
+                               const struct ucred *who)
+{
+	if (!p || (who->uid != geteuid() && who->uid != 0))
+		return false;
+	if (p->pid)
+		return p->pid == who->pid;
+	return m->u.hello.adopt && c->state != CONTROL_DRAINING && m->u.hello.generation == c->cfg->generation;
+}
+
 /* Returns false if the link was closed. */
 static bool handoff_hello(struct link *l, const struct mr_link_msg *m)
 {
@@ -227,15 +260,11 @@ static bool handoff_hello(struct link *l, const struct mr_link_msg *m)
 	socklen_t bytes = sizeof(who);
 	bool adopt = m->u.hello.adopt != 0;
 
-	if (getsockopt(l->fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0 || !p || p->link ||
-	    (who.uid != geteuid() && who.uid != 0) || (p->pid && p->pid != who.pid) ||
-	    (!p->pid && (!adopt || c->state == CONTROL_DRAINING || m->u.hello.generation != c->cfg->generation))) {
-		trouble_raise(c, NULL, LOG_PROCESS_FOREIGN, UINT32_MAX, 0,
-		              "process %d of user %u said hello as %s %u: refused", (int)who.pid, (unsigned)who.uid,
-		              m->u.hello.kind == MR_KIND_CONNECTOR ? "connector" : "worker", m->u.hello.index);
-		link_free(l);
+	if (getsockopt(l->fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0 || !handoff_is_welcome(c, p, m, &who)) {
+		handoff_refuse(l, m, &who);
 		return false;
 	}
+	handoff_drop(p); /* the same process, faster than the end of its last link */
 	l->process = p;
 	p->link = l;
 	if (!p->pid)
@@ -359,7 +388,8 @@ static void handoff_on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		l->last = &l->first;
 		l->read_event = event_new(c->base, fd, EV_READ | EV_PERSIST, link_on_read, l);
 		l->write_event = event_new(c->base, fd, EV_WRITE, link_on_write, l);
-		must(l->read_event && l->write_event);
+		l->later_event = evtimer_new(c->base, link_on_write, l);
+		must(l->read_event && l->write_event && l->later_event);
 		event_add(l->read_event, NULL);
 	}
 }

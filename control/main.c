@@ -223,65 +223,68 @@ static int main_open_data(struct control *c, const char *data)
 	return c->data_lock_fd < 0 ? c->data_lock_fd : store_open(data, &c->store);
 }
 
-/* The image of the configuration on disk, with its generation. */
-static int main_build(struct control *c, const struct config *config, void **ret, size_t *ret_bytes)
+/* A new hub runs the configuration on disk, under its generation number. */
+static int main_fresh_image(struct control *c, const struct config *config, const char *run)
 {
-	const struct mr_config *cfg;
+	void *image = NULL;
 	uint64_t generation;
-	int r = config_image(config, 1, ret, ret_bytes);
+	size_t bytes;
+	int r = config_image(config, 1, &image, &bytes);
 
 	if (r < 0) {
 		log_event(LOG_INTERNAL, NULL, "cannot compile the configuration: %s", strerror(-r));
 		return r;
 	}
-	cfg = *ret;
-	r = main_open_data(c, cfg->data);
+	r = main_open_data(c, ((const struct mr_config *)image)->data);
 	if (r == 0)
-		r = store_generation(c->store, cfg->text_hash, &generation);
-	if (r < 0)
-		return r;
-	if (generation != 1) {
-		free(*ret);
-		*ret = NULL;
-		r = config_image(config, generation, ret, ret_bytes);
+		r = store_generation(c->store, ((const struct mr_config *)image)->text_hash, &generation);
+	if (r == 0 && generation != 1) {
+		free(image);
+		image = NULL;
+		r = config_image(config, generation, &image, &bytes);
 	}
-	return r;
+	if (r == 0) {
+		r = image_save(run, image, bytes);
+		if (r < 0)
+			log_event(LOG_FOLDER_FAILED, NULL, "%s/" IMAGE_FILE ": %s", run, strerror(-r));
+	}
+	if (r < 0) {
+		free(image);
+		return r;
+	}
+	c->cfg = image;
+	c->cfg_bytes = bytes;
+	return 0;
 }
 
 /* Living processes keep the configuration they have: it is the running one whatever the files say now. */
+static int main_running_image(struct control *c, const struct config *config, void *image, size_t bytes)
+{
+	const struct mr_config *old = image;
+	void *fresh = NULL;
+	size_t fresh_bytes;
+
+	if (config_image(config, 1, &fresh, &fresh_bytes) == 0 &&
+	    ((const struct mr_config *)fresh)->text_hash != old->text_hash)
+		log_event(LOG_CONFIG_DIFFERS, NULL,
+		          "the running processes go on with generation %llu; restart the hub to use what is on disk",
+		          (unsigned long long)old->generation);
+	free(fresh);
+	c->cfg = old;
+	c->cfg_bytes = bytes;
+	return main_open_data(c, old->data);
+}
+
 static int main_take_image(struct control *c, const struct config *config, const char *run, bool *ret_takeover,
                            uint64_t incarnation[MR_PEERS_MAX])
 {
-	void *fresh = NULL, *image = NULL;
-	size_t fresh_bytes, bytes;
-	int r = main_build(c, config, &fresh, &fresh_bytes);
+	void *image;
+	size_t bytes;
 
-	if (r < 0)
-		goto out;
 	*ret_takeover = takeover_living(run, incarnation);
-	if (*ret_takeover && image_read(run, &image, &bytes) == 0) {
-		const struct mr_config *old = image, *new = fresh;
-
-		if (old->text_hash != new->text_hash)
-			log_event(
-			    LOG_CONFIG_DIFFERS, NULL,
-			    "the running processes go on with generation %llu; restart the hub to use what is on disk",
-			    (unsigned long long)old->generation);
-		c->cfg = image;
-		c->cfg_bytes = bytes;
-		goto out;
-	}
-	r = image_save(run, fresh, fresh_bytes);
-	if (r < 0) {
-		log_event(LOG_FOLDER_FAILED, NULL, "%s/" IMAGE_FILE ": %s", run, strerror(-r));
-		goto out;
-	}
-	c->cfg = fresh;
-	c->cfg_bytes = fresh_bytes;
-	fresh = NULL;
-out:
-	free(fresh);
-	return r;
+	if (*ret_takeover && image_read(run, &image, &bytes) == 0)
+		return main_running_image(c, config, image, bytes);
+	return main_fresh_image(c, config, run);
 }
 
 static void main_make_processes(struct control *c, const uint64_t incarnation[MR_PEERS_MAX])

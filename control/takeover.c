@@ -49,8 +49,7 @@ static uint64_t takeover_started_ns(pid_t pid)
 	return boot * 1000000000ull + ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
-/* Is @pid one of our programs? Judged by the name it was started with. */
-static bool takeover_is_ours(pid_t pid)
+bool takeover_is_ours(pid_t pid)
 {
 	char path[64], line[512];
 	const char *base;

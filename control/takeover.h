@@ -9,6 +9,9 @@
  */
 bool takeover_living(const char *run, uint64_t ret_incarnation[MR_PEERS_MAX]);
 
+/** takeover_is_ours - is @pid one of our programs? Judged by the name it was started with. */
+bool takeover_is_ours(pid_t pid);
+
 /** takeover_begin - wait up to 3 s for living processes to say HELLO, then start the others. */
 void takeover_begin(struct control *c);
 

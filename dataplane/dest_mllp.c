@@ -7,8 +7,7 @@
  * with jitter) and connects again; nothing overtakes within a lane. Payloads are read where they lie: the journal's
  * tail, else its file through io.h, with read-ahead. Called by core.c on the core's thread; never allocates.
  */
-#include "core.h"
-#include "mllp.h"
+#include "dest_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,14 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <xxhash.h>
-
-#define NONE UINT32_MAX
-
-static const struct mr_config_dest *lane_cfg(const struct core *c, const struct lane *l)
-{
-	return mr_config_dest(c->cfg, l->dest);
-}
 
 /* ---- set-up ---- */
 
@@ -51,7 +42,7 @@ int dest_init(struct core *c)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!c->dest || !c->lane || c->item == MAP_FAILED)
 		return -ENOMEM;
-	c->item_free = c->lane_list = c->report_head = c->report_tail = NONE;
+	c->item_free = c->lane_list = c->report_head = c->report_tail = ITEM_NONE;
 	c->lane_count = lanes;
 	for (uint32_t d = 0; d < dests; d++) {
 		const struct mr_config_dest *cd = mr_config_dest(c->cfg, d);
@@ -65,8 +56,8 @@ int dest_init(struct core *c)
 			c->dest[d].addr_count = 1;
 		for (uint32_t k = 0; k < cd->connections; k++, at++) {
 			c->lane[at] = (struct lane){.dest = (uint16_t)d, .lane = (uint8_t)k, .index = at, .conn = -1,
-						    .state = MR_LANE_IDLE, .wait_head = NONE, .wait_tail = NONE,
-						    .sent_head = NONE, .sent_tail = NONE};
+						    .state = MR_LANE_IDLE, .wait_head = ITEM_NONE, .wait_tail = ITEM_NONE,
+						    .sent_head = ITEM_NONE, .sent_tail = ITEM_NONE};
 			c->lane[at].timer.kind = TAG_LANE;
 			dest_list(c, &c->lane[at]);
 		}
@@ -100,7 +91,7 @@ static void lane_state(struct core *c, struct lane *l, uint8_t state, int error)
 		i->error = error;
 }
 
-static void lane_outstanding(struct core *c, struct lane *l, int32_t change)
+void lane_outstanding(struct core *c, struct lane *l, int32_t change)
 {
 	l->sent_count += (uint32_t)change;
 	c->region.lanes[c->region.lane_first[l->dest] + l->lane].outstanding = l->sent_count;
@@ -118,15 +109,15 @@ bool dest_take(struct core *c, uint32_t owner, const struct mr_msg *m)
 		mr_count_worker(&c->region, MR_M_W_STALE_OUTCOMES, 1);
 		return true; /* from an owner with another configuration; it hands out again when it has ours */
 	}
-	if (i != NONE)
+	if (i != ITEM_NONE)
 		c->item_free = c->item[i].next;
 	else if (c->item_used < c->item_count)
 		i = c->item_used++;
 	else
 		return false;
 	l = &c->lane[c->dest[m->dest].lane_first + m->lane];
-	c->item[i] = (struct lane_item){.m = *m, .next = NONE, .owner = (uint16_t)owner, .owner_gen = c->peer[owner].gen};
-	if (l->wait_tail == NONE)
+	c->item[i] = (struct lane_item){.m = *m, .next = ITEM_NONE, .owner = (uint16_t)owner, .owner_gen = c->peer[owner].gen};
+	if (l->wait_tail == ITEM_NONE)
 		l->wait_head = i;
 	else
 		c->item[l->wait_tail].next = i;
@@ -136,23 +127,23 @@ bool dest_take(struct core *c, uint32_t owner, const struct mr_msg *m)
 	return true;
 }
 
-static uint32_t lane_pop_wait(struct core *c, struct lane *l)
+uint32_t lane_pop_wait(struct core *c, struct lane *l)
 {
 	uint32_t i = l->wait_head;
 
 	l->wait_head = c->item[i].next;
-	if (l->wait_head == NONE)
-		l->wait_tail = NONE;
+	if (l->wait_head == ITEM_NONE)
+		l->wait_tail = ITEM_NONE;
 	l->wait_count--;
 	return i;
 }
 
 static void lane_unlink_sent(struct core *c, struct lane *l, uint32_t item)
 {
-	uint32_t *at = &l->sent_head, last = NONE;
+	uint32_t *at = &l->sent_head, last = ITEM_NONE;
 
 	while (*at != item) {
-		must(*at != NONE);
+		must(*at != ITEM_NONE);
 		last = *at;
 		at = &c->item[*at].next;
 	}
@@ -170,8 +161,8 @@ static void item_release(struct core *c, uint32_t i)
 
 static void item_report(struct core *c, uint32_t i)
 {
-	c->item[i].next = NONE;
-	if (c->report_tail == NONE)
+	c->item[i].next = ITEM_NONE;
+	if (c->report_tail == ITEM_NONE)
 		c->report_head = i;
 	else
 		c->item[c->report_tail].next = i;
@@ -181,7 +172,7 @@ static void item_report(struct core *c, uint32_t i)
 /* Outcomes to their owners, in order; one whose owner died since goes nowhere: the successor hands the work out again. */
 static void dest_report(struct core *c)
 {
-	while (c->report_head != NONE) {
+	while (c->report_head != ITEM_NONE) {
 		uint32_t i = c->report_head;
 		struct lane_item *it = &c->item[i];
 		bool stale = it->owner != c->index && (it->owner_gen != c->peer[it->owner].gen || !c->peer[it->owner].present);
@@ -196,8 +187,8 @@ static void dest_report(struct core *c)
 			}
 		}
 		c->report_head = it->next;
-		if (c->report_head == NONE)
-			c->report_tail = NONE;
+		if (c->report_head == ITEM_NONE)
+			c->report_tail = ITEM_NONE;
 		item_release(c, i);
 	}
 }
@@ -225,7 +216,7 @@ static void lane_unsend(struct core *c, struct lane *l, bool count_attempt)
 {
 	uint32_t attempts_max = lane_cfg(c, l)->attempts_max;
 
-	for (uint32_t i = l->sent_head; i != NONE;) {
+	for (uint32_t i = l->sent_head; i != ITEM_NONE;) {
 		uint32_t next = c->item[i].next;
 
 		l->past[l->past_at++ % LANE_IDS_REMEMBERED] = c->item[i].id_hash;
@@ -237,24 +228,24 @@ static void lane_unsend(struct core *c, struct lane *l, bool count_attempt)
 		}
 		i = next;
 	}
-	if (l->sent_head == NONE)
+	if (l->sent_head == ITEM_NONE)
 		return;
 	c->item[l->sent_tail].next = l->wait_head;
-	if (l->wait_tail == NONE)
+	if (l->wait_tail == ITEM_NONE)
 		l->wait_tail = l->sent_tail;
 	l->wait_head = l->sent_head;
 	l->wait_count += l->sent_count;
 	lane_outstanding(c, l, -(int32_t)l->sent_count);
-	l->sent_head = l->sent_tail = NONE;
+	l->sent_head = l->sent_tail = ITEM_NONE;
 }
 
 void dest_owner_gone(struct core *c, uint32_t owner)
 {
 	for (uint32_t k = 0; k < c->lane_count; k++) { /* what it handed out and was not sent yet comes again */
 		struct lane *l = &c->lane[k];
-		uint32_t *at = &l->wait_head, last = NONE;
+		uint32_t *at = &l->wait_head, last = ITEM_NONE;
 
-		while (*at != NONE) {
+		while (*at != ITEM_NONE) {
 			uint32_t i = *at;
 
 			if (c->item[i].owner == owner) {
@@ -284,16 +275,24 @@ static uint64_t lane_backoff(struct core *c, struct lane *l)
 	return delay - delay / 4 + io_random(c->io) % (delay / 2 + 1); /* 75 % to 125 % */
 }
 
+/* How long the lane's oldest message may go without an answer. */
+uint64_t lane_patience_ns(const struct core *c, const struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+
+	return c->item[l->sent_head].no_answer && d->ack_timeout_ns > LANE_NO_ANSWER_NS ? LANE_NO_ANSWER_NS : d->ack_timeout_ns;
+}
+
 /* The lane's one timer follows whatever is due first. */
-static void lane_arm(struct core *c, struct lane *l)
+void lane_arm(struct core *c, struct lane *l)
 {
 	const struct mr_config_dest *d = lane_cfg(c, l);
 	uint64_t at = UINT64_MAX;
 
 	if (l->retry_at_ns > c->now_ns)
 		at = l->retry_at_ns;
-	if (l->state == MR_LANE_UP && l->sent_head != NONE && c->item[l->sent_head].sent_ns + d->ack_timeout_ns < at)
-		at = c->item[l->sent_head].sent_ns + d->ack_timeout_ns;
+	if (l->state == MR_LANE_UP && l->sent_head != ITEM_NONE && c->item[l->sent_head].sent_ns + lane_patience_ns(c, l) < at)
+		at = c->item[l->sent_head].sent_ns + lane_patience_ns(c, l);
 	if (l->state == MR_LANE_RESOLVING && c->now_ns + d->connect_timeout_ns < at)
 		at = c->now_ns + d->connect_timeout_ns;
 	if (l->state == MR_LANE_UP && d->idle_timeout_ns && l->idle_since_ns && l->idle_since_ns + d->idle_timeout_ns < at)
@@ -399,204 +398,10 @@ void dest_retry_later(struct core *c, struct lane *l)
 	lane_arm(c, l);
 }
 
-/* ---- sending ---- */
-
-static void lane_give_out(struct core *c, struct lane *l)
-{
-	frame_give(c->frames, l->out, l->out_room);
-	l->out = NULL;
-	l->out_room = l->out_bytes = 0;
-}
-
-static void lane_give_ahead(struct core *c, struct lane *l)
-{
-	frame_give(c->frames, l->ahead, l->ahead_room);
-	l->ahead = NULL;
-	l->ahead_room = l->ahead_bytes = 0;
-}
-
-/* The message at the head of the lane cannot be had from its journal: it is dead, and that is said loudly. */
-static void lane_unreadable(struct core *c, struct lane *l)
-{
-	uint32_t i = lane_pop_wait(c, l);
-
-	c->item[i].next = NONE; /* through the sent list, so that it ends as every other does */
-	if (l->sent_tail == NONE)
-		l->sent_head = i;
-	else
-		c->item[l->sent_tail].next = i;
-	l->sent_tail = i;
-	lane_outstanding(c, l, 1);
-	link_trouble(c, 3, MR_CODE_MESSAGE_UNREADABLE, l->dest, (int64_t)c->item[i].m.position, false,
-		     "journal %u: the message at position %llu cannot be read", c->item[i].m.journal,
-		     (unsigned long long)c->item[i].m.position);
-	mr_count_worker(&c->region, MR_M_W_JOURNAL_ERRORS, 1);
-	dest_finish(c, l, i, MR_RESULT_DEAD, MR_REASON_UNREADABLE, NULL);
-}
-
-/* Starts reading the journal's file from the head item on; later items are likely to come along. */
-static void lane_read(struct core *c, struct lane *l, const struct lane_item *it)
-{
-	uint64_t offset, need = it->m.bytes + (uint64_t)mr_rec_payload_offset(MR_MSG_DESTS_MAX) + 8;
-	uint64_t want = need < LANE_READ_BYTES ? LANE_READ_BYTES : need;
-	int fd = source_fd(c, it->m.journal, it->m.position, &offset);
-
-	if (fd < 0) {
-		lane_unreadable(c, l);
-		return;
-	}
-	if (offset + want > c->cfg->segment_bytes && offset < c->cfg->segment_bytes)
-		want = c->cfg->segment_bytes - offset;
-	if (l->ahead_room < want) {
-		lane_give_ahead(c, l);
-		l->ahead = frame_take(c->frames, want, &l->ahead_room);
-		if (!l->ahead) { /* memory is short: later */
-			l->retry_at_ns = c->now_ns + STALL_RETRY_NS;
-			lane_arm(c, l);
-			return;
-		}
-	}
-	l->ahead_bytes = 0;
-	l->ahead_journal = it->m.journal;
-	l->ahead_from = it->m.position;
-	l->ahead_want = (uint32_t)want;
-	l->reading = true;
-	io_read(c->io, fd, l->ahead, l->ahead_want, offset, core_tag(TAG_LANE_READ, l->index));
-}
-
-/* From the read-ahead, if the record is wholly in it and sound. */
-static int64_t lane_from_ahead(struct core *c, struct lane *l, const struct lane_item *it, char *to)
-{
-	uint64_t at = it->m.position - l->ahead_from;
-	const struct mr_rec_message *m;
-	const char *p = l->ahead + at;
-
-	if (!l->ahead_bytes || it->m.journal != l->ahead_journal || it->m.position < l->ahead_from || at >= l->ahead_bytes)
-		return -EAGAIN;
-	if (mr_rec_check(p, l->ahead_bytes - at, it->m.position, source_seed(c, it->m.journal), 0) < 0)
-		return at ? -EAGAIN : -EBADMSG;
-	m = (const struct mr_rec_message *)(p + sizeof(struct mr_rec));
-	if (((const struct mr_rec *)p)->type != MR_REC_MESSAGE || m->payload_bytes != it->m.bytes)
-		return -EBADMSG;
-	memcpy(to, p + mr_rec_payload_offset(m->dest_count), it->m.bytes);
-	return it->m.bytes;
-}
-
-void dest_read_done(struct core *c, uint32_t lane, int32_t result)
-{
-	struct lane *l = &c->lane[lane];
-
-	l->reading = false;
-	l->ahead_bytes = result > 0 ? (uint32_t)result : 0;
-	dest_list(c, l);
-	if (l->wait_head == NONE)
-		return;
-	if (l->ahead_bytes && mr_rec_check(l->ahead, l->ahead_bytes, l->ahead_from, source_seed(c, l->ahead_journal), 0) >= 0) {
-		l->read_again = false;
-		return;
-	}
-	l->ahead_bytes = 0;
-	if (c->item[l->wait_head].m.position != l->ahead_from || c->item[l->wait_head].m.journal != l->ahead_journal)
-		return; /* its owner went away meanwhile */
-	source_forget(c, l->ahead_journal, l->ahead_from);
-	if (l->read_again)
-		lane_unreadable(c, l);
-	l->read_again = !l->read_again; /* once more: the file may have been another one's successor */
-}
-
-uint64_t dest_id_hash(const struct core *c, const char *id, uint32_t bytes)
-{
-	return XXH3_64bits_withSeed(id, bytes, c->hash_seed) | 1;
-}
-
-/* What the answer must name, read from the message that is about to go. */
-static void lane_note_id(struct core *c, struct lane *l, struct lane_item *it, const char *msg)
-{
-	struct hl7_msh msh;
-	struct hl7_span id = {0, 0};
-
-	it->no_answer = false;
-	if (hl7_msh_read(msg, it->m.bytes, &msh, NULL) == 0) {
-		const struct hl7_span *f = msh.field;
-
-		id = f[10];
-		if (lane_cfg(c, l)->answers == MR_ANSWERS_BY_MSH && (f[15].bytes || f[16].bytes))
-			it->no_answer = (!f[15].bytes || (f[15].bytes == 2 && !memcmp(msg + f[15].offset, "NE", 2))) &&
-					(!f[16].bytes || (f[16].bytes == 2 && !memcmp(msg + f[16].offset, "NE", 2)));
-	}
-	it->id_bytes = id.bytes < UINT16_MAX ? (uint16_t)id.bytes : UINT16_MAX;
-	memcpy(it->id, msg + id.offset, id.bytes < sizeof(it->id) ? id.bytes : sizeof(it->id));
-	it->id_hash = dest_id_hash(c, msg + id.offset, id.bytes);
-}
-
-/* Room for one more framed message of @bytes behind what is composed; takes a larger block if nothing is composed yet. */
-static bool lane_room(struct core *c, struct lane *l, uint32_t bytes)
-{
-	uint32_t need = bytes + MLLP_OVERHEAD;
-
-	if (l->out && l->out_bytes + need <= l->out_room)
-		return true;
-	if (l->out_bytes)
-		return false;
-	lane_give_out(c, l);
-	l->out = frame_take(c->frames, need > LANE_OUT_BYTES ? need : LANE_OUT_BYTES, &l->out_room);
-	if (!l->out) {
-		l->retry_at_ns = c->now_ns + STALL_RETRY_NS;
-		lane_arm(c, l);
-	}
-	return l->out != NULL;
-}
-
-static void lane_compose(struct core *c, struct lane *l)
-{
-	uint32_t window = lane_cfg(c, l)->window;
-
-	while (l->wait_head != NONE && l->sent_count < window) {
-		struct lane_item *it = &c->item[l->wait_head];
-		char *at;
-		int64_t n;
-		uint32_t i;
-
-		if (!lane_room(c, l, it->m.bytes))
-			break;
-		at = l->out + l->out_bytes;
-		n = source_payload(c, it->m.journal, it->m.position, at + 1, it->m.bytes);
-		if (n < 0)
-			n = lane_from_ahead(c, l, it, at + 1);
-		if (n < 0) {
-			lane_read(c, l, it);
-			break;
-		}
-		at[0] = MLLP_SB;
-		at[n + 1] = MLLP_EB;
-		at[n + 2] = MLLP_CR;
-		l->out_bytes += (uint32_t)n + MLLP_OVERHEAD;
-		lane_note_id(c, l, it, at + 1);
-		it->sent_ns = c->now_ns;
-		i = lane_pop_wait(c, l);
-		it->next = NONE;
-		if (l->sent_tail == NONE)
-			l->sent_head = i;
-		else
-			c->item[l->sent_tail].next = i;
-		l->sent_tail = i;
-		lane_outstanding(c, l, 1);
-		mr_count_dest(&c->region, MR_M_D_SENT, l->dest, 1);
-		mr_count_dest(&c->region, MR_M_D_SENT_BYTES, l->dest, (uint64_t)n);
-	}
-	if (!l->out_bytes)
-		return;
-	l->sending = true;
-	l->idle_since_ns = 0;
-	io_send(c->io, (uint32_t)l->conn, l->out, l->out_bytes);
-	if (!l->timer.prev || l->timer.deadline_ns > c->now_ns + lane_cfg(c, l)->ack_timeout_ns)
-		lane_arm(c, l);
-}
-
 static void lane_pump(struct core *c, struct lane *l)
 {
 	const struct mr_config_dest *d = lane_cfg(c, l);
-	bool work = l->wait_head != NONE && !c->dest[l->dest].paused && !c->draining;
+	bool work = l->wait_head != ITEM_NONE && !c->dest[l->dest].paused && !c->draining;
 
 	if (l->retry_at_ns > c->now_ns || l->closing)
 		return;
@@ -617,8 +422,8 @@ void dest_pump(struct core *c)
 {
 	uint32_t i = c->lane_list;
 
-	c->lane_list = NONE;
-	while (i != NONE) {
+	c->lane_list = ITEM_NONE;
+	while (i != ITEM_NONE) {
 		struct lane *l = &c->lane[i];
 
 		i = l->list_next;
@@ -657,10 +462,10 @@ static void lane_closed(struct core *c, struct lane *l, int32_t result)
 		return; /* we closed it: state and back-off are set already */
 	if (!was_up)
 		mr_count_dest(&c->region, MR_M_D_CONNECT_ERRORS, l->dest, 1);
-	if (was_up && l->progress && l->sent_head == NONE) { /* it served us and went: no failure */
+	if (was_up && l->progress && l->sent_head == ITEM_NONE) { /* it served us and went: no failure */
 		l->failures = 0;
 		lane_state(c, l, MR_LANE_IDLE, 0);
-		l->retry_at_ns = l->wait_head != NONE ? 0 : c->now_ns + lane_cfg(c, l)->retry_first_ns;
+		l->retry_at_ns = l->wait_head != ITEM_NONE ? 0 : c->now_ns + lane_cfg(c, l)->retry_first_ns;
 		lane_arm(c, l);
 		return;
 	}
@@ -670,11 +475,11 @@ static void lane_closed(struct core *c, struct lane *l, int32_t result)
 static void lane_on_sent(struct core *c, struct lane *l)
 {
 	l->sending = false;
-	if (l->out_room > LANE_OUT_BYTES || l->wait_head == NONE)
+	if (l->out_room > LANE_OUT_BYTES || l->wait_head == ITEM_NONE)
 		lane_give_out(c, l);
 	l->out_bytes = 0;
 	dest_list(c, l);
-	while (l->sent_head != NONE && c->item[l->sent_head].no_answer)
+	while (lane_cfg(c, l)->answers == MR_ANSWERS_BY_MSH && l->sent_head != ITEM_NONE && c->item[l->sent_head].no_answer)
 		dest_finish(c, l, l->sent_head, MR_RESULT_DELIVERED, MR_REASON_NONE, NULL);
 }
 
@@ -718,13 +523,18 @@ void dest_timer(struct core *c, struct lane *l)
 			lane_connect(c, l);
 		else
 			lane_wait(c, l, -EHOSTUNREACH);
-	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head != NONE &&
-		   c->now_ns >= c->item[l->sent_head].sent_ns + d->ack_timeout_ns) {
+	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head != ITEM_NONE &&
+		   c->now_ns >= c->item[l->sent_head].sent_ns + lane_patience_ns(c, l)) {
+		if (c->item[l->sent_head].no_answer && !l->sending) { /* it asked for none and none came */
+			dest_finish(c, l, l->sent_head, MR_RESULT_DELIVERED, MR_REASON_NONE, NULL);
+			lane_arm(c, l);
+			return;
+		}
 		/* The answer may still come, and must never be taken for a later message's: this connection is poisoned. */
 		mr_count_dest(&c->region, MR_M_D_ACK_TIMEOUT, l->dest, 1);
 		dest_lane_failed(c, l, -ETIMEDOUT, true);
 		return;
-	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head == NONE && l->wait_head == NONE && !l->sending &&
+	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head == ITEM_NONE && l->wait_head == ITEM_NONE && !l->sending &&
 		   d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns && l->idle_since_ns &&
 		   c->now_ns >= l->idle_since_ns + d->idle_timeout_ns) {
 		l->closing = true;
@@ -754,7 +564,7 @@ void dest_pause(struct core *c, uint32_t dest, bool paused)
 
 uint32_t dest_outstanding(const struct core *c)
 {
-	uint32_t n = c->report_head != NONE;
+	uint32_t n = c->report_head != ITEM_NONE;
 
 	for (uint32_t i = 0; i < c->lane_count; i++)
 		n += c->lane[i].sent_count;

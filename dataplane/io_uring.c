@@ -7,104 +7,15 @@
  * only when nothing in flight refers to it any more, so a completion can never hit a successor.
  * Never blocks outside io_wait(), never allocates after io_create().
  */
-#include "io.h"
+#include "io_uring_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <liburing.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
-
-#define IO_SQ_ENTRIES     4096
-#define IO_CQ_ENTRIES     32768
-#define IO_EVENTS_MAX     8192
-#define IO_LISTENERS_MAX  (MR_LISTENERS_MAX + 8)
-#define IO_WATCHES_MAX    256
-#define IO_BUFFER_GROUP   1
-#define IO_ACCEPT_PAUSE_NS 100000000u /* after EMFILE and the like */
-
-enum io_op { OP_ACCEPT = 1, OP_RECV, OP_SEND, OP_CONNECT, OP_TIMEOUT, OP_CANCEL, OP_FILE, OP_POLL };
-
-enum slot_flag {
-	SLOT_USED = 1,
-	SLOT_RECV = 2,       /* a multishot receive is armed */
-	SLOT_PAUSED = 4,
-	SLOT_SEND = 8,
-	SLOT_CONNECT = 16,
-	SLOT_TIMEOUT = 32,   /* the connect's linked time-out has not completed */
-	SLOT_CLOSING = 64,   /* io_close() was called, or the end was seen */
-	SLOT_STARVED = 128,  /* the receive ended for want of buffers */
-	SLOT_DEAD = 256,     /* listed for IO_CLOSED */
-	SLOT_UP = 512,       /* connected or accepted: receives may be armed */
-	SLOT_EOF = 1024,     /* the peer sends no more */
-};
-
-struct io_slot {
-	int fd;
-	uint32_t flags;
-	uint32_t next; /* free list, or list of starved slots */
-	uint32_t send_left;
-	const char *send_at;
-	uint64_t tag;
-	int32_t result;
-	uint32_t buffers; /* receive buffers the core still holds */
-	uint32_t cancels;
-	union {
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} addr;
-	struct __kernel_timespec timeout;
-};
-
-struct io_listener {
-	int fd;
-	bool used, armed;
-	uint64_t tag;
-	uint64_t again_ns; /* arm again then; 0 = at once */
-};
-
-struct io_watch_slot {
-	int fd;
-	bool used, armed;
-	uint64_t tag;
-};
-
-struct io {
-	struct io_uring ring;
-	struct io_uring_buf_ring *buf_ring;
-	char *bufs;
-	uint32_t *buf_owner; /* slot of each buffer that is out */
-	uint32_t buf_bytes, buf_count, buf_added;
-	struct io_slot *slot;
-	uint32_t slot_count, slot_free;
-	uint32_t *starved, starved_count;
-	uint32_t *dead, dead_count; /* slots whose IO_CLOSED is due */
-	uint64_t *file_tag;
-	uint32_t *file_next, file_free, file_count;
-	struct io_listener listener[IO_LISTENERS_MAX];
-	struct io_watch_slot watch[IO_WATCHES_MAX];
-	uint32_t listener_top, watch_top;
-	bool rearm_listeners, rearm_watches;
-	struct io_event *event;
-	uint32_t event_count;
-	uint64_t now_ns, realtime_ns, random;
-	bool busy_poll;
-};
-
-static uint64_t io_clock(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t io_data(enum io_op op, uint32_t index)
 {
@@ -118,118 +29,6 @@ static struct io_uring_sqe *io_sqe(struct io *io)
 	while (!(s = io_uring_get_sqe(&io->ring)))
 		io_uring_submit(&io->ring);
 	return s;
-}
-
-/* ---- creation ---- */
-
-static int io_ring_init(struct io *io)
-{
-	static const unsigned flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0};
-	int r = -EINVAL;
-
-	for (size_t i = 0; i < MR_ARRAY_LEN(flags) && r == -EINVAL; i++) {
-		struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags[i], .cq_entries = IO_CQ_ENTRIES};
-
-		r = io_uring_queue_init_params(IO_SQ_ENTRIES, &io->ring, &p);
-	}
-	if (r == 0)
-		io_uring_register_ring_fd(&io->ring); /* a saving only; older kernels refuse */
-	return r;
-}
-
-static int io_buffers_init(struct io *io, const struct io_params *p)
-{
-	size_t ring_bytes = p->recv_buffers * sizeof(struct io_uring_buf);
-	struct io_uring_buf_reg reg = {.ring_entries = p->recv_buffers, .bgid = IO_BUFFER_GROUP};
-	int r;
-
-	io->buf_ring = mmap(NULL, ring_bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
-	io->bufs = mmap(NULL, (size_t)p->recv_buffers * p->recv_buffer_bytes, PROT_READ | PROT_WRITE,
-			MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	if (io->buf_ring == MAP_FAILED || io->bufs == MAP_FAILED)
-		return -ENOMEM;
-	madvise(io->bufs, (size_t)p->recv_buffers * p->recv_buffer_bytes, MADV_DONTDUMP); /* messages: never in a core dump */
-	io->buf_bytes = p->recv_buffer_bytes;
-	io->buf_count = p->recv_buffers;
-	reg.ring_addr = (uint64_t)(uintptr_t)io->buf_ring;
-	r = io_uring_register_buf_ring(&io->ring, &reg, 0);
-	if (r)
-		return r;
-	io_uring_buf_ring_init(io->buf_ring);
-	for (uint32_t i = 0; i < io->buf_count; i++)
-		io_uring_buf_ring_add(io->buf_ring, io->bufs + (size_t)i * io->buf_bytes, io->buf_bytes, (unsigned short)i,
-				      io_uring_buf_ring_mask(io->buf_count), (int)i);
-	io_uring_buf_ring_advance(io->buf_ring, (int)io->buf_count);
-	return 0;
-}
-
-static int io_tables_init(struct io *io, const struct io_params *p)
-{
-	io->slot_count = p->connections_max;
-	io->file_count = p->files_max;
-	io->slot = calloc(io->slot_count, sizeof(*io->slot));
-	io->starved = calloc(io->slot_count, sizeof(*io->starved));
-	io->dead = calloc(io->slot_count, sizeof(*io->dead));
-	io->buf_owner = calloc(p->recv_buffers, sizeof(*io->buf_owner));
-	io->file_tag = calloc(io->file_count, sizeof(*io->file_tag));
-	io->file_next = calloc(io->file_count, sizeof(*io->file_next));
-	io->event = calloc(IO_EVENTS_MAX, sizeof(*io->event));
-	if (!io->slot || !io->starved || !io->dead || !io->buf_owner || !io->file_tag || !io->file_next || !io->event)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < io->slot_count; i++)
-		io->slot[i].next = i + 1;
-	for (uint32_t i = 0; i < io->file_count; i++)
-		io->file_next[i] = i + 1;
-	return 0;
-}
-
-int io_create(const struct io_params *p, struct io **ret)
-{
-	struct io *io = calloc(1, sizeof(*io));
-	int r;
-
-	if (!io)
-		return -ENOMEM;
-	io->ring.ring_fd = -1;
-	io->busy_poll = p->busy_poll;
-	r = io_ring_init(io);
-	if (r == 0)
-		r = io_buffers_init(io, p);
-	if (r == 0)
-		r = io_tables_init(io, p);
-	if (r == 0 && getrandom(&io->random, sizeof(io->random), 0) != sizeof(io->random))
-		r = -EIO;
-	if (r) {
-		io_destroy(io);
-		return r;
-	}
-	io->now_ns = io_clock(CLOCK_MONOTONIC);
-	io->realtime_ns = io_clock(CLOCK_REALTIME);
-	*ret = io;
-	return 0;
-}
-
-void io_destroy(struct io *io)
-{
-	if (!io)
-		return;
-	for (uint32_t i = 0; io->slot && i < io->slot_count; i++)
-		if (io->slot[i].flags & SLOT_USED)
-			close(io->slot[i].fd);
-	if (io->ring.ring_fd >= 0)
-		io_uring_queue_exit(&io->ring);
-	if (io->buf_ring && io->buf_ring != MAP_FAILED)
-		munmap(io->buf_ring, io->buf_count * sizeof(struct io_uring_buf));
-	if (io->bufs && io->bufs != MAP_FAILED)
-		munmap(io->bufs, (size_t)io->buf_count * io->buf_bytes);
-	free(io->slot);
-	free(io->starved);
-	free(io->dead);
-	free(io->buf_owner);
-	free(io->file_tag);
-	free(io->file_next);
-	free(io->event);
-	free(io);
 }
 
 /* ---- connections ---- */

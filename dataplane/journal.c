@@ -10,11 +10,7 @@
 #include "journal_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 void journal_count(struct journal *j, enum mr_metric m, uint64_t n)
@@ -29,18 +25,18 @@ void journal_gauge(struct journal *j, enum mr_metric m, uint64_t v)
 		mr_gauge_worker(j->region, m, v);
 }
 
-static char *ring_at(const struct journal *j, uint64_t position)
+char *journal_ring_at(const struct journal *j, uint64_t position)
 {
 	return j->ring + (position & (j->tail_bytes - 1));
 }
 
 /* A record may end at the segment's end, or must leave room for the PAD that says where the journal goes on. */
-static bool fits_segment(uint64_t position, uint64_t bytes, uint64_t segment_end)
+bool journal_fits_segment(uint64_t position, uint64_t bytes, uint64_t segment_end)
 {
 	return position + bytes == segment_end || position + bytes + MR_PAD_BYTES <= segment_end;
 }
 
-static uint64_t next_first(const struct journal *j)
+uint64_t journal_next_first(const struct journal *j)
 {
 	return j->segment_end + MR_JOURNAL_BLOCK;
 }
@@ -62,7 +58,7 @@ static void claim_ring(struct journal *j, uint64_t end)
 	}
 }
 
-static void publish_end(struct journal *j, uint64_t end)
+void journal_publish_end(struct journal *j, uint64_t end)
 {
 	j->appended = end;
 	mr_store(&j->tail->end, end);
@@ -72,7 +68,7 @@ static void publish_end(struct journal *j, uint64_t end)
 
 static struct mr_rec *begin_record(struct journal *j, uint16_t type, uint32_t bytes)
 {
-	struct mr_rec *r = (struct mr_rec *)ring_at(j, j->appended);
+	struct mr_rec *r = (struct mr_rec *)journal_ring_at(j, j->appended);
 	uint64_t end = j->appended + mr_align_up(bytes, 8);
 
 	claim_ring(j, end);
@@ -93,7 +89,7 @@ static uint64_t end_record(struct journal *j, struct mr_rec *r)
 	mr_rec_seal(r, j->seed);
 	journal_index_add(j, r);
 	j->marked = false;
-	publish_end(j, j->appended + bytes);
+	journal_publish_end(j, j->appended + bytes);
 	journal_count(j, MR_M_W_JOURNAL_APPENDED, bytes);
 	return j->appended;
 }
@@ -111,10 +107,10 @@ static void append_pad(struct journal *j, uint64_t end)
 	memset((char *)r + MR_PAD_BYTES, 0, block_end - j->appended - MR_PAD_BYTES);
 	mr_rec_seal(r, j->seed);
 	journal_count(j, MR_M_W_JOURNAL_APPENDED, block_end - j->appended);
-	publish_end(j, end);
+	journal_publish_end(j, end);
 }
 
-static void close_batch(struct journal *j)
+void journal_close_batch(struct journal *j)
 {
 	if (j->appended % MR_JOURNAL_BLOCK)
 		append_pad(j, mr_align_up(j->appended + MR_PAD_BYTES, MR_JOURNAL_BLOCK));
@@ -123,14 +119,14 @@ static void close_batch(struct journal *j)
 /* The current segment is used up: go over to the next one, which must be ready. */
 static void roll(struct journal *j)
 {
-	uint64_t to = j->segment_end, resume = next_first(j);
+	uint64_t to = j->segment_end, resume = journal_next_first(j);
 
 	must(j->cut_count < JOURNAL_CUTS_MAX && journal_segment_next_ready(j));
 	if (j->appended != j->segment_end) {
 		to = mr_align_up(j->appended + MR_PAD_BYTES, MR_JOURNAL_BLOCK);
 		append_pad(j, j->segment_end);
 	}
-	publish_end(j, resume);
+	journal_publish_end(j, resume);
 	j->cuts[(j->cut_first + j->cut_count++) % JOURNAL_CUTS_MAX] = (struct journal_cut){ to, resume };
 	journal_segment_roll(j, to);
 	journal_append_names(j);
@@ -139,15 +135,15 @@ static void roll(struct journal *j)
 static bool can_roll(const struct journal *j, uint64_t bytes)
 {
 	return journal_segment_next_ready(j) && j->cut_count < JOURNAL_CUTS_MAX &&
-	       fits_tail(j, next_first(j), journal_names_bytes(j) + bytes);
+	       fits_tail(j, journal_next_first(j), journal_names_bytes(j) + bytes);
 }
 
 /* Makes room for a record of @bytes at j->appended, in the next segment if need be. */
-static bool make_room(struct journal *j, uint64_t bytes)
+bool journal_make_room(struct journal *j, uint64_t bytes)
 {
 	if (j->failed)
 		return false;
-	if (fits_segment(j->appended, bytes, j->segment_end))
+	if (journal_fits_segment(j->appended, bytes, j->segment_end))
 		return fits_tail(j, j->appended, bytes);
 	if (!can_roll(j, bytes))
 		return false;
@@ -184,7 +180,7 @@ uint64_t journal_append_event(struct journal *j, uint32_t kind, uint64_t arg)
 	struct mr_rec_event *e;
 	struct mr_rec *r;
 
-	if (!make_room(j, bytes))
+	if (!journal_make_room(j, bytes))
 		return 0;
 	r = begin_record(j, MR_REC_EVENT, bytes);
 	e = (struct mr_rec_event *)(r + 1);
@@ -216,7 +212,7 @@ enum journal_room journal_room(const struct journal *j, uint32_t payload_bytes, 
 
 	if (j->failed || j->adopted || j->low_space || !record_possible(j, bytes))
 		return JOURNAL_FULL;
-	if (fits_segment(j->appended, bytes + (next ? 0 : journal_reserve_bytes(j)), j->segment_end))
+	if (journal_fits_segment(j->appended, bytes + (next ? 0 : journal_reserve_bytes(j)), j->segment_end))
 		return fits_tail(j, j->appended, bytes) ? JOURNAL_ROOM : JOURNAL_BUSY;
 	if (next)
 		return can_roll(j, bytes) ? JOURNAL_ROOM : JOURNAL_BUSY;
@@ -231,7 +227,7 @@ uint64_t journal_append_message(struct journal *j, const struct mr_rec_message *
 	char *at;
 
 	must(m->dest_count <= MR_MSG_DESTS_MAX);
-	must(make_room(j, mr_align_up(bytes, 8)));
+	must(journal_make_room(j, mr_align_up(bytes, 8)));
 	r = begin_record(j, MR_REC_MESSAGE, bytes);
 	at = (char *)(r + 1);
 	memcpy(at, m, sizeof(*m));
@@ -249,7 +245,7 @@ uint64_t journal_append_outcomes(struct journal *j, const struct mr_rec_outcome 
 	struct mr_rec *r;
 
 	must(n >= 1 && n <= MR_OUTCOMES_MAX);
-	if (!make_room(j, bytes))
+	if (!journal_make_room(j, bytes))
 		return 0;
 	r = begin_record(j, MR_REC_OUTCOME, bytes);
 	memcpy(r + 1, o, n * sizeof(*o));
@@ -261,7 +257,7 @@ int journal_set_config(struct journal *j, const struct mr_config *cfg)
 	const struct mr_config *before = j->cfg;
 
 	j->cfg = cfg; /* its names decide the size */
-	if (fits_segment(j->appended, mr_align_up(journal_names_bytes(j), 8), j->segment_end) &&
+	if (journal_fits_segment(j->appended, mr_align_up(journal_names_bytes(j), 8), j->segment_end) &&
 	    fits_tail(j, j->appended, journal_names_bytes(j)) && !j->failed) {
 		journal_append_names(j);
 		return 0;
@@ -281,7 +277,7 @@ static void start_write(struct journal *j, struct journal_write *w)
 	uint64_t slot = (uint64_t)(w - j->writes);
 
 	w->waiting = false;
-	io_write(j->io, w->fd, ring_at(j, w->from), (uint32_t)(w->to - w->from), w->from % j->segment_bytes,
+	io_write(j->io, w->fd, journal_ring_at(j, w->from), (uint32_t)(w->to - w->from), w->from % j->segment_bytes,
 		 j->io_tag | (JOURNAL_TAG_WRITE + slot));
 }
 
@@ -331,7 +327,7 @@ void journal_flush(struct journal *j, uint64_t now_ns)
 		if (!j->cut_count) {
 			if (!batch_due(j, now_ns))
 				break;
-			close_batch(j);
+			journal_close_batch(j);
 			j->flushed_ns = now_ns;
 		}
 		end = j->cut_count ? cut->to : j->appended;
@@ -399,7 +395,7 @@ static void mark_when_idle(struct journal *j, uint64_t now_ns)
 	bool idle = j->written == j->appended && !j->write_count && !j->cut_count;
 
 	if (j->marked || j->failed || j->full || !idle || now_ns - j->flushed_ns < JOURNAL_MARK_NS ||
-	    !fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
+	    !journal_fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
 		return;
 	append_pad(j, j->appended + MR_JOURNAL_BLOCK);
 	j->marked = true;
@@ -460,7 +456,7 @@ const struct mr_rec *journal_record(const struct journal *j, uint64_t position)
 
 	if (position % 8 || position < j->tail->start || position >= j->appended)
 		return NULL;
-	r = (const struct mr_rec *)ring_at(j, position);
+	r = (const struct mr_rec *)journal_ring_at(j, position);
 	return r->position == position ? r : NULL;
 }
 
@@ -507,192 +503,6 @@ int64_t journal_read_sync(struct journal *j, uint64_t position, void *buf, size_
 	if (err)
 		return err;
 	return mr_rec_check(buf, head.bytes, position, j->seed, 0) < 0 ? -EBADMSG : (int64_t)head.bytes;
-}
-
-/* Opening. */
-
-static uint64_t power_of_two(uint64_t at_least)
-{
-	uint64_t v = MR_SEGMENT_BYTES_MIN;
-
-	while (v < at_least)
-		v <<= 1;
-	return v;
-}
-
-static int tail_create(struct journal *j)
-{
-	size_t bytes;
-	char *at;
-
-	j->tail_bytes = j->adopted ? MR_SEGMENT_BYTES_MIN : power_of_two(j->cfg->tail_bytes);
-	bytes = MR_TAIL_HEAD + j->tail_bytes;
-	j->tail_fd = memfd_create("millrace-tail", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (j->tail_fd < 0)
-		return -errno;
-	if (ftruncate(j->tail_fd, (off_t)bytes) < 0 || fcntl(j->tail_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-		return -errno;
-	at = mmap(NULL, bytes + j->tail_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (at == MAP_FAILED)
-		return -errno;
-	j->tail = (struct mr_tail *)at;
-	j->ring = at + MR_TAIL_HEAD;
-	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, j->tail_fd, 0) == MAP_FAILED ||
-	    mmap(at + bytes, j->tail_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, j->tail_fd, MR_TAIL_HEAD) ==
-		    MAP_FAILED)
-		return -errno;
-	return 0;
-}
-
-static void tail_begin(struct journal *j, uint64_t position)
-{
-	struct mr_tail *t = j->tail;
-
-	j->appended = j->submitted = j->written = position;
-	t->tail_bytes = j->tail_bytes;
-	t->segment_bytes = j->segment_bytes;
-	t->core = j->core;
-	memcpy(t->uuid, j->uuid, sizeof(t->uuid));
-	t->start = t->end = t->durable = position;
-	t->magic = MR_TAIL_MAGIC;
-	mr_store(&t->version, MR_TAIL_VERSION);
-}
-
-/* Start-up only: puts what was appended on disk and waits for it. */
-static int write_out(struct journal *j)
-{
-	struct segment *s = journal_segment_find(j, j->submitted);
-	uint64_t bytes;
-
-	close_batch(j);
-	bytes = j->appended - j->submitted;
-	must(s && s->write_fd >= 0);
-	if (pwrite(s->write_fd, ring_at(j, j->submitted), bytes, (off_t)(j->submitted % j->segment_bytes)) !=
-	    (ssize_t)bytes)
-		return errno ? -errno : -EIO;
-	if (fdatasync(s->write_fd) < 0)
-		return -errno;
-	j->submitted = j->written = j->appended;
-	mr_store(&j->tail->durable, j->written);
-	return 0;
-}
-
-/*
- * The first block of an epoch goes to disk alone, before anything else: a crash while it is written leaves either the
- * epoch or nothing of it, so its number is never used twice.
- */
-static int begin_epoch(struct journal *j, uint64_t ended_at)
-{
-	uint64_t block = mr_align_up(ended_at, MR_JOURNAL_BLOCK);
-	int err;
-
-	tail_begin(j, block);
-	if (!fits_segment(block, MR_JOURNAL_BLOCK, j->segment_end)) {
-		must(journal_segment_next_ready(j));
-		publish_end(j, next_first(j));
-		j->submitted = j->written = j->appended;
-		journal_segment_roll(j, block);
-	}
-	mr_set_own(&j->tail->start, j->appended);
-	must(journal_append_event(j, MR_EVENT_START, ended_at));
-	err = write_out(j);
-	if (err)
-		return err;
-	if (j->adopted)
-		journal_append_event(j, MR_EVENT_ADOPTED, j->core);
-	if (!make_room(j, mr_align_up(journal_names_bytes(j), 8)))
-		return -ENOSPC;
-	journal_append_names(j);
-	return j->cut_count ? 0 : write_out(j);
-}
-
-static int open_folder(struct journal *j, const char *folder)
-{
-	if (mkdir(folder, 0750) < 0 && errno != EEXIST)
-		return -errno;
-	j->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return j->folder_fd < 0 ? -errno : 0;
-}
-
-static int make_pools(struct journal *j)
-{
-	void *p;
-
-	j->segments = calloc(JOURNAL_SEGMENTS_MAX, sizeof(*j->segments));
-	if (!j->segments || posix_memalign(&p, MR_JOURNAL_BLOCK, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES))
-		return -ENOMEM;
-	memset(p, 0, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES);
-	j->maker.header = p;
-	j->maker.zeros = (char *)p + MR_JOURNAL_BLOCK;
-	return journal_index_init(j);
-}
-
-int journal_open(const struct journal_params *p, struct io *io, const struct journal_found *found,
-		 struct journal_recovery *ret_recovery, struct journal **ret)
-{
-	struct journal_recovery recovery = { .corrupt_position = UINT64_MAX };
-	struct journal *j = calloc(1, sizeof(*j));
-	int err, damaged = 0;
-
-	if (!j)
-		return -ENOMEM;
-	j->io = io;
-	j->io_tag = p->io_tag;
-	j->core = p->core;
-	j->adopted = p->adopted;
-	j->cfg = p->cfg;
-	j->region = p->region;
-	j->commit = p->cfg->commit;
-	j->segment_bytes = p->cfg->segment_bytes;
-	j->spares_wanted = p->adopted ? 0 : JOURNAL_SPARES_WANTED;
-	j->folder_fd = j->tail_fd = j->state_fd = j->maker.fd = -1;
-	err = open_folder(j, p->folder);
-	if (!err)
-		err = make_pools(j);
-	if (!err)
-		err = tail_create(j);
-	if (!err)
-		err = damaged = journal_recover(j, found, &recovery);
-	if (!err || err == -EUCLEAN)
-		err = begin_epoch(j, recovery.end);
-	if (err)
-		goto fail;
-	j->index.sync = false;
-	*ret_recovery = recovery;
-	*ret = j;
-	return damaged;
-fail:
-	journal_close(j);
-	return err;
-}
-
-/* The last word of a journal closed in good order. Blocks for one small write. */
-static void say_stop(struct journal *j)
-{
-	if (!j->segment_count || j->failed || j->written != j->appended || !journal_idle(j) || j->written % MR_JOURNAL_BLOCK ||
-	    !fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
-		return;
-	journal_append_event(j, MR_EVENT_STOP, 0);
-	(void)write_out(j); /* if it fails, the next start finds a journal that was not closed: no harm */
-}
-
-void journal_close(struct journal *j)
-{
-	if (!j)
-		return;
-	if (j->tail && j->tail->version)
-		say_stop(j);
-	journal_index_close(j);
-	journal_segment_close(j);
-	if (j->tail)
-		munmap(j->tail, MR_TAIL_HEAD + 2 * j->tail_bytes);
-	if (j->tail_fd >= 0)
-		close(j->tail_fd);
-	if (j->folder_fd >= 0)
-		close(j->folder_fd);
-	free(j->maker.header);
-	free(j->segments);
-	free(j);
 }
 
 void journal_pin(struct journal *j, uint64_t position)

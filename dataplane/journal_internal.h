@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * journal_internal.h - what journal.c, journal_segment.c, journal_index.c and journal_recover.c share. Nobody else.
+ * journal_internal.h - what the files journal*.c share. Nobody else includes it (but the fuzzer of the format).
  *
  *   journal.c          append, flush, completions: the path of every message
+ *   journal_open.c     opening and closing
  *   journal_segment.c  segment files: table, spares, the next one, retention, free space
  *   journal_index.c    the .idx file beside each segment, written as the segment fills
- *   journal_recover.c  opening: which files are there, where does the journal end
+ *   journal_folder.c   recovery: which files are there, whose are they
+ *   journal_recover.c  ... what do they hold, where does the journal end, what is damaged
  *   journal_pending.c  ... and which messages are not finished
  */
 #ifndef MILLRACE_JOURNAL_INTERNAL_H
@@ -183,6 +185,12 @@ struct journal {
 };
 
 /* journal.c */
+char *journal_ring_at(const struct journal *j, uint64_t position);
+bool journal_fits_segment(uint64_t position, uint64_t bytes, uint64_t segment_end);
+uint64_t journal_next_first(const struct journal *j);
+void journal_publish_end(struct journal *j, uint64_t end);
+void journal_close_batch(struct journal *j);
+bool journal_make_room(struct journal *j, uint64_t bytes);
 uint64_t journal_reserve_bytes(const struct journal *j);
 uint64_t journal_names_bytes(const struct journal *j);
 void journal_append_names(struct journal *j);
@@ -215,6 +223,14 @@ void journal_index_io(struct journal *j, uint32_t id, int32_t result);
 bool journal_index_idle(const struct journal *j);
 void journal_index_close(struct journal *j);
 int journal_index_load(const struct journal *j, uint64_t sequence, struct mr_index_header *ret_head, char **ret_data);
+
+/* journal_folder.c: start-up only */
+int journal_folder_list(struct journal *j, uint64_t **ret_sequences, uint32_t *ret_count);
+int journal_folder_identify(struct journal *j, const uint64_t *sequences, uint32_t count);
+int journal_folder_read(const struct journal *j, const char *name, void *p, uint64_t bytes);
+int journal_folder_header(const struct journal *j, uint64_t sequence, struct mr_segment_header *ret);
+bool journal_folder_is_ours(const struct journal *j, uint64_t sequence, const struct mr_segment_header *h);
+void journal_folder_check_spares(struct journal *j);
 
 /* journal_pending.c: start-up only */
 struct journal_pending;

@@ -10,9 +10,7 @@
  */
 #include "journal_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +27,7 @@ struct recover {
 	const struct journal_found *found; /* second pass; NULL in the first */
 	struct journal_recovery *out;
 	uint64_t *sequences;
-	uint32_t count, room;
+	uint32_t count;
 	char *memory; /* one segment */
 	uint32_t epoch;
 	uint32_t epoch_max;
@@ -38,149 +36,6 @@ struct recover {
 	bool damaged_here; /* in the segment being walked */
 	bool header_bad;   /* of it */
 };
-
-/* What is in the folder. */
-
-static int by_sequence(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static bool is_segment(const char *name, const char *suffix, uint64_t *ret)
-{
-	char *end;
-
-	if (strlen(name) != 16 + strlen(suffix) || strcmp(name + 16, suffix) ||
-	    strspn(name, "0123456789abcdef") != 16)
-		return false;
-	*ret = strtoull(name, &end, 16);
-	return true;
-}
-
-static int add_sequence(struct recover *r, uint64_t sequence)
-{
-	if (r->count == r->room) {
-		uint32_t room = r->room ? r->room * 2 : 256;
-		uint64_t *bigger = realloc(r->sequences, room * sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		r->sequences = bigger;
-		r->room = room;
-	}
-	r->sequences[r->count++] = sequence;
-	return 0;
-}
-
-static void take_spare(struct journal *j, const char *name)
-{
-	char expected[32], *end;
-	uint32_t number = (uint32_t)strtoul(name + 6, &end, 16);
-
-	snprintf(expected, sizeof(expected), "spare-%08x.seg", number);
-	if (strcmp(expected, name))
-		return;
-	if (number >= j->spare_next)
-		j->spare_next = number + 1;
-	if (j->spare_count < JOURNAL_SPARES_MAX && j->spare_count < j->spares_wanted + 1)
-		j->spares[j->spare_count++] = number;
-	else
-		unlinkat(j->folder_fd, name, 0);
-}
-
-static int list_folder(struct recover *r)
-{
-	int fd = dup(r->j->folder_fd), err = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	uint64_t sequence;
-
-	if (!dir) {
-		err = -errno;
-		if (fd >= 0)
-			close(fd);
-		return err;
-	}
-	rewinddir(dir);
-	while (!err && (e = readdir(dir))) {
-		size_t n = strlen(e->d_name);
-
-		if (is_segment(e->d_name, ".seg", &sequence))
-			err = add_sequence(r, sequence);
-		else if (!strncmp(e->d_name, "spare-", 6))
-			take_spare(r->j, e->d_name);
-		else if (n > 4 && !strcmp(e->d_name + n - 4, ".tmp"))
-			unlinkat(r->j->folder_fd, e->d_name, 0);
-	}
-	closedir(dir);
-	if (r->count)
-		qsort(r->sequences, r->count, sizeof(*r->sequences), by_sequence);
-	return err;
-}
-
-static int read_file(const struct journal *j, const char *name, void *p, uint64_t bytes)
-{
-	int fd = openat(j->folder_fd, name, O_RDONLY | O_CLOEXEC), err = 0;
-	uint64_t got = 0;
-
-	if (fd < 0)
-		return -errno;
-	while (got < bytes) {
-		ssize_t n = pread(fd, (char *)p + got, bytes - got, (off_t)got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			err = -errno;
-		if (n <= 0)
-			break;
-		got += (uint64_t)n;
-	}
-	close(fd);
-	memset((char *)p + got, 0, bytes - got);
-	return err;
-}
-
-static int read_header(const struct journal *j, uint64_t sequence, struct mr_segment_header *ret)
-{
-	char name[32];
-	int err;
-
-	mr_segment_name(sequence, name);
-	err = read_file(j, name, ret, sizeof(*ret));
-	return err ? err : mr_segment_header_check(ret);
-}
-
-static bool header_is_ours(const struct journal *j, uint64_t sequence, const struct mr_segment_header *h)
-{
-	return h->sequence == sequence && h->segment_bytes == j->segment_bytes && !memcmp(h->uuid, j->uuid, sizeof(h->uuid));
-}
-
-/* Who are we? The newest good header says. Returns 0, -ENOENT (nothing was ever written), -EPROTO (not a journal). */
-static int identify(struct recover *r)
-{
-	struct journal *j = r->j;
-	struct mr_segment_header h;
-	static const struct mr_segment_header nothing;
-	bool empty = true;
-
-	for (uint32_t i = r->count; i-- > 0;) {
-		int err = read_header(j, r->sequences[i], &h);
-
-		if (!err && h.sequence == r->sequences[i]) {
-			memcpy(j->uuid, h.uuid, sizeof(j->uuid));
-			j->seed = mr_journal_seed(j->uuid);
-			j->segment_bytes = h.segment_bytes;
-			return 0;
-		}
-		if (err != -EPROTO && err != -EBADMSG && err)
-			return err;
-		empty = empty && !memcmp(&h, &nothing, sizeof(h));
-	}
-	return empty ? -ENOENT : -EPROTO;
-}
 
 static void damage(struct recover *r, uint64_t position)
 {
@@ -254,12 +109,12 @@ static int load_segment(struct recover *r, uint64_t sequence, struct mr_walk *re
 	int err;
 
 	mr_segment_name(sequence, name);
-	err = read_file(j, name, r->memory, j->segment_bytes);
+	err = journal_folder_read(j, name, r->memory, j->segment_bytes);
 	if (err)
 		return err;
 	r->out->bytes_read += j->segment_bytes;
 	memcpy(&h, r->memory, sizeof(h));
-	r->header_bad = mr_segment_header_check(&h) || !header_is_ours(j, sequence, &h);
+	r->header_bad = mr_segment_header_check(&h) || !journal_folder_is_ours(j, sequence, &h);
 	if (!r->header_bad && h.epoch > r->epoch_max)
 		r->epoch_max = h.epoch;
 	mr_walk_init(ret, r->memory, sequence, j->segment_bytes, j->seed, r->epoch);
@@ -416,7 +271,7 @@ static uint64_t read_state(const struct journal *j)
 	size_t from = offsetof(struct journal_state, first_unfinished);
 	struct journal_state s;
 
-	if (read_file(j, "state", &s, sizeof(s)) || s.magic != JOURNAL_STATE_MAGIC || s.version != 1 ||
+	if (journal_folder_read(j, "state", &s, sizeof(s)) || s.magic != JOURNAL_STATE_MAGIC || s.version != 1 ||
 	    mr_crc32c(j->seed, (const char *)&s + from, sizeof(s) - from) != s.crc)
 		return 0;
 	return s.first_unfinished;
@@ -466,24 +321,6 @@ static void free_later(struct recover *r)
 	j->segment_count = j->current + 1;
 }
 
-/* A spare of another size (a crash while it was made, an older configuration) is of no use. */
-static void check_spares(struct journal *j)
-{
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; i < j->spare_count; i++) {
-		struct stat st;
-		char name[32];
-
-		snprintf(name, sizeof(name), "spare-%08x.seg", j->spares[i]);
-		if (!fstatat(j->folder_fd, name, &st, 0) && (uint64_t)st.st_size == j->segment_bytes)
-			j->spares[kept++] = j->spares[i];
-		else
-			unlinkat(j->folder_fd, name, 0);
-	}
-	j->spare_count = kept;
-}
-
 static int take_current(struct journal *j)
 {
 	struct segment *s = &j->segments[j->current];
@@ -508,13 +345,13 @@ static int go_on(struct recover *r)
 	int err;
 
 	for (uint32_t i = r->count > 3 ? r->count - 3 : 0; i < r->count; i++)
-		if (!read_header(j, r->sequences[i], &h) && header_is_ours(j, r->sequences[i], &h) && h.epoch > r->epoch_max)
+		if (!journal_folder_header(j, r->sequences[i], &h) && journal_folder_is_ours(j, r->sequences[i], &h) && h.epoch > r->epoch_max)
 			r->epoch_max = h.epoch;
 	j->epoch = r->epoch_max + 1;
 	for (j->current = 0; j->segments[j->current].sequence != last;)
 		must(++j->current < j->segment_count);
 	free_later(r);
-	check_spares(j);
+	journal_folder_check_spares(j);
 	err = take_current(j);
 	if (err)
 		return err;
@@ -538,7 +375,7 @@ static int make_new(struct recover *r)
 		mr_segment_name(r->sequences[i], name);
 		unlinkat(j->folder_fd, name, 0);
 	}
-	check_spares(j);
+	journal_folder_check_spares(j);
 	memcpy(j->uuid, random, sizeof(j->uuid));
 	j->seed = mr_journal_seed(j->uuid);
 	j->epoch = 1;
@@ -591,10 +428,10 @@ int journal_recover(struct journal *j, const struct journal_found *found, struct
 	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC), now_ns = io_realtime(j->io), window = j->cfg->duplicate_window_ns;
 	uint64_t window_from_ns = now_ns > window ? now_ns - window : 0;
 	struct recover r = { .j = j, .out = ret, .memory = MAP_FAILED };
-	int err = list_folder(&r);
+	int err = journal_folder_list(j, &r.sequences, &r.count);
 
 	if (!err)
-		err = identify(&r);
+		err = journal_folder_identify(j, r.sequences, r.count);
 	if (err == -ENOENT || (!err && !r.count)) {
 		err = make_new(&r);
 		goto fail;

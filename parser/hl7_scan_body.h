@@ -67,31 +67,17 @@ __attribute__((noinline)) SCAN_FN static void index_lines(struct index_lines *re
 	*ret = x;
 }
 
-/* What the index pass carries from block to block. */
-struct index_pass {
-	uint32_t *mem;
-	uint32_t entries;
-	uint32_t limit; /* words for entries, beside the lines taken down */
-	uint32_t lines; /* noted */
-	uint32_t noted[HL7_SCAN_LINES + 64 + 2];
-};
-
 /* The number, among @bits, of the lowest bit of @ends. */
 SCAN_FN static inline uint32_t rank_of(uint64_t bits, uint64_t ends)
 {
 	return (uint32_t)__builtin_popcountll(bits & ((ends & -ends) - 1));
 }
 
-/* Takes in one block that begins at @at: @bits are its field separators and line ends, @ends the line ends. */
-SCAN_FN static inline void index_block(struct index_pass *x, uint32_t at, uint64_t bits, uint64_t ends)
+/* Notes the lines that end in a block: for each the number of the entry that ends it. @first is that of its first entry. */
+SCAN_FN static inline void note_lines(uint32_t *note, uint32_t first, uint64_t bits, uint64_t ends)
 {
-	uint32_t n = (uint32_t)__builtin_popcountll(bits), first = x->entries, *note = x->noted + x->lines;
-
-	block_put(x->mem + first, at, bits, n);
-	x->entries = first + n;
 	if (!SCAN_POPCOUNT_IS_CHEAP && !ends)
 		return;
-	x->lines += (uint32_t)__builtin_popcountll(ends);
 	/* Two at once, wanted or not: how many there are in a block is hard to predict, more than two are rare. */
 	note[0] = first + rank_of(bits, ends);
 	ends &= ends - 1;
@@ -109,13 +95,11 @@ SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint
 	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value(lf);
 	struct hl7_segment *const top = (struct hl7_segment *)(void *)(mem + words) - 1;
 	struct index_lines l = { .seg = top };
-	struct index_pass x;
+	uint32_t noted[HL7_SCAN_LINES + 64 + 2], lines = 0;
+	uint32_t entries = 0, limit = words; /* entries that fit beside the lines taken down */
 	uint64_t valid, ends, bits;
-	uint32_t shift;
+	uint32_t shift, n;
 
-	x.mem = mem;
-	x.entries = x.lines = 0;
-	x.limit = words;
 	for (uint32_t at = 0; at < bytes; at += 64) {
 		if (__builtin_expect(bytes - at >= 64, 1)) {
 			bits = block_fields(block_load(msg + at), vf, vc, vl, &ends);
@@ -127,25 +111,29 @@ SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint
 		}
 		if (!bits)
 			continue;
-		if (__builtin_expect(x.entries + HL7_SCAN_SLACK_WORDS > x.limit, 0))
+		if (__builtin_expect(entries + HL7_SCAN_SLACK_WORDS > limit, 0))
 			return HL7_E_FULL;
-		index_block(&x, at, bits, ends);
-		if (__builtin_expect(x.lines > HL7_SCAN_LINES, 0)) {
-			index_lines(&l, msg, field, mem, x.noted, x.lines);
-			x.limit = words - (uint32_t)(top - l.seg) * 4;
-			x.lines = 0;
+		n = (uint32_t)__builtin_popcountll(bits);
+		block_put(mem + entries, at, bits, n);
+		note_lines(noted + lines, entries, bits, ends);
+		entries += n;
+		lines += (uint32_t)__builtin_popcountll(ends);
+		if (__builtin_expect(lines > HL7_SCAN_LINES, 0)) {
+			index_lines(&l, msg, field, mem, noted, lines);
+			limit = words - (uint32_t)(top - l.seg) * 4;
+			lines = 0;
 		}
 	}
-	index_lines(&l, msg, field, mem, x.noted, x.lines);
+	index_lines(&l, msg, field, mem, noted, lines);
 	if (l.start < bytes) { /* the last line has no end: the message's end is one */
-		if (__builtin_expect(x.entries + (uint32_t)(top - l.seg) * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
+		if (__builtin_expect(entries + (uint32_t)(top - l.seg) * 4 + HL7_SCAN_SLACK_WORDS > words, 0))
 			return HL7_E_FULL;
-		mem[x.entries] = bytes;
-		index_line(&l, msg, field, mem, x.entries++);
+		mem[entries] = bytes;
+		index_line(&l, msg, field, mem, entries++);
 	}
 	ix->entry = mem;
 	ix->segment = top;
-	ix->entries = x.entries;
+	ix->entries = entries;
 	ix->segments = (uint32_t)(top - l.seg);
 	ix->odd_lines = l.odd_lines;
 	ix->eol_lenient = l.eol_lenient;

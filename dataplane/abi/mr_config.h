@@ -44,7 +44,11 @@ enum mr_order_by { MR_ORDER_CONNECTION = 0, MR_ORDER_PEER = 1 /* sender's addres
 enum mr_dest_kind { MR_DEST_MLLP = 0, MR_DEST_FILE = 1 };
 enum mr_connect { MR_CONNECT_START = 0, MR_CONNECT_DEMAND = 1 };
 enum mr_on_reject { MR_REJECT_RETRY = 0, MR_REJECT_DEAD = 1, MR_REJECT_DROP = 2 };
-enum mr_answers { MR_ANSWERS_ALWAYS = 0 /* wait for an answer whatever MSH-15/16 say */, MR_ANSWERS_BY_MSH = 1 /* none expected where they say so */ };
+enum mr_answers {
+	MR_ANSWERS_ALWAYS = 0, /* wait for an answer whatever MSH-15/16 say */
+	MR_ANSWERS_BY_MSH = 1, /* none expected where they ask for none: delivered when sent */
+	MR_ANSWERS_AUTO = 2,   /* none is no failure where they ask for none: delivered when none came for a second */
+};
 enum mr_file_format { MR_FILE_HL7 = 0 /* one file a message */, MR_FILE_BATCH = 1 /* FHS/BHS/../BTS/FTS files */ };
 
 struct mr_config_listener {

@@ -216,7 +216,7 @@ static void settle(struct io *io, struct journal *j)
 	must(journal_idle(j));
 }
 
-static void recover_and_go_on(void)
+static void recover_and_go_on(bool go_on)
 {
 	static struct image im = { .c = { .generation = 1, .segment_bytes = SEGMENT, .tail_bytes = SEGMENT,
 					  .duplicate_window_ns = 1000 },
@@ -227,7 +227,7 @@ static void recover_and_go_on(void)
 	struct mr_rec_message m = { .payload_bytes = 11, .dest_count = 1 };
 	struct journal_recovery what;
 	struct journal *j;
-	uint64_t position;
+	uint64_t position = 0;
 	uint16_t dest = 1;
 	char b[256];
 	static struct io io;
@@ -242,6 +242,10 @@ static void recover_and_go_on(void)
 		if (err == -EPROTO)
 			return;
 		must(!err || err == -EUCLEAN);
+		if (!go_on) {
+			journal_close(j);
+			return;
+		}
 		must(!round || told > position);
 		must(journal_room(j, 11, 1) != JOURNAL_FULL);
 		settle(&io, j);
@@ -312,6 +316,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (how & 8)
 		write_file("state", data, size < 64 ? size : 64);
 	read_offline();
-	recover_and_go_on();
+	recover_and_go_on(how & 16);
 	return 0;
 }

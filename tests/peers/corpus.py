@@ -22,15 +22,17 @@ def message_folders(place):
     return [p for p in (place / "messages", place / "mpl" / "messages") if p.is_dir()]
 
 
+def walk(top):
+    """Files in the order in which `millrace send` takes a folder: by name within each folder, sub-folders in their place."""
+    for path in sorted(top.iterdir(), key=lambda p: p.name.encode()):
+        if path.is_dir():
+            yield from walk(path)
+        elif path.suffix.lower() in (".hl7", ".txt", ".hl7v2"):
+            yield path
+
+
 def files(place):
-    """Message files in the order in which a folder is sent: by name, with sub-folders."""
-    found = []
-    for top in message_folders(place):
-        found += sorted(
-            (p for p in top.rglob("*") if p.is_file() and p.suffix.lower() in (".hl7", ".txt", ".hl7v2")),
-            key=lambda p: str(p).encode(),
-        )
-    return found
+    return [path for top in message_folders(place) for path in walk(top)]
 
 
 def split(data):
@@ -47,7 +49,7 @@ def split(data):
             messages.append(current)
         elif line[:3] in ENVELOPE:
             current = None
-        if current is not None and line.strip():
+        if current is not None and line:
             current.append(line)
     return [CR.join(m) + CR for m in messages]
 

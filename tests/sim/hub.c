@@ -42,6 +42,7 @@ void hub_init(struct sim *s)
 
 void hub_start(struct sim *s)
 {
+	s->hub->draining = false;
 	for (uint32_t i = 0; i < s->p.cores; i++)
 		control_spawn(s, &s->hub->core[i]);
 }

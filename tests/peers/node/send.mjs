@@ -17,7 +17,7 @@ await new Promise((resolve) => connection.once("connect", resolve));
 function outgoing(text) {
   try {
     const message = new Message({ text });
-    if (message.toString() === text) {
+    if (message.toString().replace(/\r$/, "") === text.replace(/\r$/, "")) {
       result.parsed += 1;
       return message;
     }

@@ -305,6 +305,19 @@ class Test(unittest.TestCase):
         h.start()
         self.assertEqual(h.status()["generation"], 2)
 
+    def test_a_worker_of_an_older_configuration_is_ended(self):
+        h = self.hub(workers=1, file=False).start()
+        old = h.pids()[0]
+        h.control.kill()
+        h.control.wait()
+        os.unlink(os.path.join(h.run, "config.image"))
+        with open(h.config, "a") as f:
+            f.write("unrouted: reject\n")
+        h.start()
+        h.wait_for(lambda: not alive(old), "the old worker to end")
+        h.wait_for(lambda: h.status()["state"] == "running" and h.pids()[0] not in (None, old), "the new one")
+        self.assertEqual(h.status()["generation"], 2)
+
     def test_stops_a_hub_that_it_has_just_taken_over(self):
         h = self.hub().start()
         pids = h.pids()
