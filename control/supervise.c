@@ -24,6 +24,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,7 +93,29 @@ static void supervise_begin_life(struct process *p, pid_t pid, bool child)
 	p->busy_seen_ns = 0;
 }
 
-static int supervise_exec(struct process *p, pid_t *ret)
+/*
+ * A worker holds a lock on its number in the data folder by a descriptor that it inherits and knows nothing of, so that
+ * it ends with the process: two processes can never own one journal, not even those of two hubs by mistake.
+ */
+static int supervise_lock(const struct process *p)
+{
+	char path[700];
+	int fd, r;
+
+	snprintf(path, sizeof(path), "%s/%s.lock", p->control->cfg->data, p->name);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* @lock_fd stays open in the child. */
+static int supervise_exec(struct process *p, int lock_fd, pid_t *ret)
 {
 	struct control *c = p->control;
 	const char *program = p->kind == MR_KIND_WORKER ? c->program : c->connector_program;
@@ -112,6 +135,7 @@ static int supervise_exec(struct process *p, pid_t *ret)
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&files, lock_fd, lock_fd);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setpgroup(&attr, 0);
@@ -135,20 +159,29 @@ static void supervise_spawn(struct process *p)
 {
 	struct control *c = p->control;
 	const struct log_about about = {.process = p->name};
+	int lock_fd, r;
 	pid_t pid;
-	int r;
 
 	if (p->kind == MR_KIND_WORKER && listen_open(c, p->index, false) < 0) {
 		supervise_retry(p, 0);
 		return;
 	}
-	r = supervise_exec(p, &pid);
+	lock_fd = supervise_lock(p);
+	if (lock_fd < 0) {
+		trouble_raise(c, p, LOG_JOURNAL_LOCKED, UINT32_MAX, lock_fd, "%s/%s.lock: %s; waiting for it", c->cfg->data,
+		              p->name, lock_fd == -EBUSY ? "another process has this place" : strerror(-lock_fd));
+		supervise_retry(p, 0);
+		return;
+	}
+	r = supervise_exec(p, lock_fd, &pid);
+	close(lock_fd);
 	if (r < 0) {
 		trouble_raise(c, p, LOG_PROCESS_NOT_FOUND, UINT32_MAX, r, "cannot start %s: %s",
 		              p->kind == MR_KIND_WORKER ? c->program : c->connector_program, strerror(-r));
 		supervise_retry(p, 0);
 		return;
 	}
+	trouble_over_silent(c, p, LOG_JOURNAL_LOCKED, UINT32_MAX);
 	trouble_over(c, p, LOG_PROCESS_NOT_FOUND, UINT32_MAX);
 	p->incarnation++;
 	supervise_begin_life(p, pid, true);

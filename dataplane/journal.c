@@ -382,6 +382,8 @@ void journal_io(struct journal *j, const struct io_event *e)
 		journal_segment_made(j, e->result);
 	else if (id == JOURNAL_TAG_STATE)
 		journal_segment_state_done(j, e->result);
+	else if (id == JOURNAL_TAG_CARRY)
+		journal_carry_io(j, e->result);
 	else
 		journal_index_io(j, id, e->result);
 }
@@ -427,7 +429,8 @@ bool journal_idle(const struct journal *j)
 {
 	bool written = j->submitted == j->appended && !j->write_count && !j->cut_count;
 
-	return (written || j->failed) && j->maker.step == MAKER_IDLE && j->state_fd < 0 && journal_index_idle(j);
+	return (written || j->failed) && j->maker.step == MAKER_IDLE && j->state_fd < 0 &&
+	       j->carry.step != CARRY_READING && journal_index_idle(j);
 }
 
 bool journal_failed(const struct journal *j)

@@ -274,18 +274,26 @@ void journal_index_close(struct journal *j)
 		free(j->index.buffers[i].data);
 }
 
-static int load_head(const struct journal *j, int fd, uint64_t sequence, struct mr_index_header *ret)
+int journal_index_head_check(const struct journal *j, const struct mr_index_header *h, uint64_t sequence)
 {
 	size_t from = offsetof(struct mr_index_header, uuid);
+
+	if (h->magic != MR_INDEX_MAGIC || h->version != MR_INDEX_VERSION || h->sequence != sequence ||
+	    h->segment_bytes != j->segment_bytes || memcmp(h->uuid, j->uuid, sizeof(h->uuid)) ||
+	    mr_crc32c(j->seed, (const char *)h + from, sizeof(*h) - from) != h->crc)
+		return -EBADMSG;
+	return h->data_bytes <= j->segment_bytes ? 0 : -EBADMSG;
+}
+
+static int load_head(const struct journal *j, int fd, uint64_t sequence, struct mr_index_header *ret)
+{
 	struct stat st;
 
 	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret) || fstat(fd, &st) < 0)
 		return -EBADMSG;
-	if (ret->magic != MR_INDEX_MAGIC || ret->version != MR_INDEX_VERSION || ret->sequence != sequence ||
-	    ret->segment_bytes != j->segment_bytes || memcmp(ret->uuid, j->uuid, sizeof(ret->uuid)) ||
-	    mr_crc32c(j->seed, (const char *)ret + from, sizeof(*ret) - from) != ret->crc)
+	if (journal_index_head_check(j, ret, sequence))
 		return -EBADMSG;
-	return ret->data_bytes == (uint64_t)st.st_size - sizeof(*ret) && ret->data_bytes <= j->segment_bytes ? 0 : -EBADMSG;
+	return ret->data_bytes == (uint64_t)st.st_size - sizeof(*ret) ? 0 : -EBADMSG;
 }
 
 /**

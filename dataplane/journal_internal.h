@@ -5,6 +5,7 @@
  *   journal.c          append, flush, completions: the path of every message
  *   journal_open.c     opening and closing
  *   journal_segment.c  segment files: table, spares, the next one, retention, free space
+ *   journal_carry.c    giving up a segment although an older one stays
  *   journal_index.c    the .idx file beside each segment, written as the segment fills
  *   journal_folder.c   recovery: which files are there, whose are they
  *   journal_recover.c  ... what do they hold, where does the journal end, what is damaged
@@ -40,6 +41,7 @@ enum journal_tag {
 	JOURNAL_TAG_INDEX = 0x200,    /* + buffer */
 	JOURNAL_TAG_INDEX_HEAD = 0x300,
 	JOURNAL_TAG_STATE = 0x400,
+	JOURNAL_TAG_CARRY = 0x500,
 	JOURNAL_TAG_MASK = 0xffff,
 };
 
@@ -61,6 +63,7 @@ struct segment {
 	int read_fd;
 	int write_fd;       /* -1 once sealed */
 	uint32_t state;     /* enum segment_state */
+	bool stays;         /* may go only as the oldest: what it holds of others cannot be carried on */
 };
 
 struct journal_write {
@@ -117,6 +120,25 @@ struct journal_index {
 		bool writing;
 		uint32_t bytes;
 	} buffers[INDEX_BUFFERS];
+};
+
+enum carry_step { CARRY_IDLE, CARRY_READING, CARRY_PAUSED, CARRY_WAITING };
+
+#define CARRY_BYTES (256u << 10) /* more than the largest record of an index */
+
+struct journal_carry {
+	uint32_t step; /* enum carry_step */
+	int fd;        /* of the index */
+	uint64_t sequence;
+	uint64_t offset, end; /* in the index: next record, end of the data */
+	uint64_t last;        /* position of the last record taken */
+	uint64_t durable_at;  /* WAITING: for that */
+	uint32_t crc, data_crc;
+	uint32_t count;
+	uint32_t dest_count;
+	uint16_t dest[MR_DESTINATIONS_MAX]; /* number in the index: number now */
+	struct mr_rec_outcome outcomes[MR_OUTCOMES_MAX];
+	char *buf; /* CARRY_BYTES */
 };
 
 struct journal_state { /* file `state`: where recovery may begin. Only ever an accelerator */
@@ -182,6 +204,7 @@ struct journal {
 	struct journal_state state;
 
 	struct journal_index index;
+	struct journal_carry carry;
 };
 
 /* journal.c */
@@ -222,7 +245,13 @@ void journal_index_written(struct journal *j);
 void journal_index_io(struct journal *j, uint32_t id, int32_t result);
 bool journal_index_idle(const struct journal *j);
 void journal_index_close(struct journal *j);
+int journal_index_head_check(const struct journal *j, const struct mr_index_header *h, uint64_t sequence);
 int journal_index_load(const struct journal *j, uint64_t sequence, struct mr_index_header *ret_head, char **ret_data);
+
+/* journal_carry.c */
+void journal_carry_begin(struct journal *j, struct segment *s);
+void journal_carry_io(struct journal *j, int32_t result);
+struct segment *journal_carry_tick(struct journal *j);
 
 /* journal_folder.c: start-up only */
 int journal_folder_list(struct journal *j, uint64_t **ret_sequences, uint32_t *ret_count);

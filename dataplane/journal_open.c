@@ -123,11 +123,12 @@ static int make_pools(struct journal *j)
 	void *p;
 
 	j->segments = calloc(JOURNAL_SEGMENTS_MAX, sizeof(*j->segments));
-	if (!j->segments || posix_memalign(&p, MR_JOURNAL_BLOCK, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES))
+	if (!j->segments || posix_memalign(&p, MR_JOURNAL_BLOCK, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES + CARRY_BYTES))
 		return -ENOMEM;
-	memset(p, 0, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES);
+	memset(p, 0, MR_JOURNAL_BLOCK + JOURNAL_WRITE_BYTES + CARRY_BYTES);
 	j->maker.header = p;
 	j->maker.zeros = (char *)p + MR_JOURNAL_BLOCK;
+	j->carry.buf = j->maker.zeros + JOURNAL_WRITE_BYTES;
 	return journal_index_init(j);
 }
 
@@ -149,7 +150,7 @@ int journal_open(const struct journal_params *p, struct io *io, const struct jou
 	j->commit = p->cfg->commit;
 	j->segment_bytes = p->cfg->segment_bytes;
 	j->spares_wanted = p->adopted ? 0 : JOURNAL_SPARES_WANTED;
-	j->folder_fd = j->tail_fd = j->state_fd = j->maker.fd = -1;
+	j->folder_fd = j->tail_fd = j->state_fd = j->maker.fd = j->carry.fd = -1;
 	err = open_folder(j, p->folder);
 	if (!err)
 		err = make_pools(j);

@@ -29,6 +29,8 @@ struct recover {
 	uint64_t *sequences;
 	uint32_t count;
 	char *memory; /* one segment */
+	uint64_t *dropped; /* sequences that are missing on purpose */
+	uint32_t dropped_count, dropped_room;
 	uint32_t epoch;
 	uint32_t epoch_max;
 	uint64_t end;
@@ -44,6 +46,38 @@ static void damage(struct recover *r, uint64_t position)
 		r->out->corrupt_position = position;
 }
 
+static int note_dropped(struct recover *r, uint64_t sequence)
+{
+	if (r->dropped_count == r->dropped_room) {
+		uint32_t room = r->dropped_room ? r->dropped_room * 2 : 64;
+		uint64_t *bigger = realloc(r->dropped, room * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		r->dropped = bigger;
+		r->dropped_room = room;
+	}
+	r->dropped[r->dropped_count++] = sequence;
+	return 0;
+}
+
+/* Gaps in the row of segments are damage, unless the journal itself says that they were given up. */
+static void check_missing(struct recover *r, uint32_t from)
+{
+	for (uint32_t i = from + 1; i < r->count; i++) {
+		for (uint64_t s = r->sequences[i - 1] + 1; s < r->sequences[i]; s++) {
+			uint32_t k = 0;
+
+			while (k < r->dropped_count && r->dropped[k] != s)
+				k++;
+			if (k < r->dropped_count)
+				continue;
+			damage(r, s * r->j->segment_bytes);
+			break;
+		}
+	}
+}
+
 /* One record, in order, from a segment or from an index. */
 static int take(struct recover *r, const struct mr_rec *rec)
 {
@@ -55,6 +89,8 @@ static int take(struct recover *r, const struct mr_rec *rec)
 		r->out->messages++;
 	else if (rec->type == MR_REC_OUTCOME)
 		r->out->outcomes += (rec->bytes - sizeof(*rec)) / sizeof(struct mr_rec_outcome);
+	else if (rec->type == MR_REC_EVENT && ((const struct mr_rec_event *)(rec + 1))->kind == MR_EVENT_DROPPED)
+		return note_dropped(r, ((const struct mr_rec_event *)(rec + 1))->arg);
 	if (rec->epoch > r->epoch_max)
 		r->epoch_max = rec->epoch;
 	return journal_pending_feed(r->pending, rec);
@@ -254,9 +290,6 @@ static int pass(struct recover *r, uint32_t from)
 	r->epoch = 0;
 	for (uint32_t i = from; i < r->count && !r->ended && err >= 0; i++) {
 		r->damaged_here = false;
-		if (i > from && r->sequences[i] != r->sequences[i - 1] + 1)
-			damage(r, (r->sequences[i - 1] + 1) * r->j->segment_bytes);
-		r->damaged_here = false;
 		err = i + 1 < r->count ? take_index(r, r->sequences[i]) : 0;
 		if (err == 0)
 			err = walk_segment(r, i);
@@ -399,6 +432,8 @@ static int both_passes(struct recover *r, const struct journal_found *found, uin
 
 	if (!err)
 		err = pass(r, first);
+	if (!err)
+		check_missing(r, first);
 	if (err || !found)
 		return err;
 	wanted = journal_pending_first(r->pending);
@@ -456,5 +491,6 @@ fail:
 		munmap(r.memory, j->segment_bytes);
 	journal_pending_free(r.pending);
 	free(r.sequences);
+	free(r.dropped);
 	return err;
 }

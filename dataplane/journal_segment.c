@@ -5,8 +5,8 @@
  * Called by journal.c on the journal's core. A segment is taken into use only when its name, its header and every block
  * of it are on disk, so that a commit never waits for the file system's own journal. The maker does that ahead of time,
  * one asynchronous step at a time; the calls that may block for a moment (open, rename, unlink, statvfs) come once a
- * segment. It must never give up a segment in which something is pinned, or one that is younger than an unfinished one:
- * the younger may hold outcomes of the older.
+ * segment. It must never give up a segment in which something is pinned, nor one that is younger than such a segment
+ * without journal_carry.c: the younger may hold outcomes of the older.
  */
 #include "journal_internal.h"
 
@@ -143,13 +143,13 @@ static void close_reading(struct journal *j, struct segment *s)
 	j->files_open--;
 }
 
-/* The oldest segment, done: becomes a spare, or goes. */
-static void drop_oldest(struct journal *j, bool keep_file)
+/* A finished segment becomes a spare, or goes. */
+static void drop(struct journal *j, struct segment *s, bool keep_file)
 {
-	struct segment *s = &j->segments[0];
+	uint32_t i = (uint32_t)(s - j->segments);
 	char name[32], spare[32];
 
-	must(j->current > 0);
+	must(i < j->current);
 	close_reading(j, s);
 	mr_index_name(s->sequence, name);
 	unlinkat(j->folder_fd, name, 0);
@@ -164,8 +164,31 @@ static void drop_oldest(struct journal *j, bool keep_file)
 	}
 	j->segment_count--;
 	j->current--;
-	memmove(j->segments, j->segments + 1, j->segment_count * sizeof(*j->segments));
+	memmove(s, s + 1, (j->segment_count - i) * sizeof(*s));
 	j->found_at = 0;
+}
+
+static bool want_spare(const struct journal *j)
+{
+	return !j->low_space && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA;
+}
+
+/* The oldest finished segment that may go; NULL if there is none. All before it are needed. */
+static struct segment *oldest_done(struct journal *j)
+{
+	for (uint32_t i = 0; i < j->current; i++)
+		if (is_done(j, &j->segments[i]) && (i == 0 || !j->segments[i].stays))
+			return &j->segments[i];
+	return NULL;
+}
+
+/* Gives up a finished segment, at once if it is the oldest, else as soon as what matters of it is carried on. */
+static void give_up(struct journal *j, struct segment *s)
+{
+	if (s == j->segments)
+		drop(j, s, want_spare(j));
+	else if (j->carry.step == CARRY_IDLE)
+		journal_carry_begin(j, s);
 }
 
 static uint64_t done_bytes(const struct journal *j)
@@ -177,13 +200,10 @@ static uint64_t done_bytes(const struct journal *j)
 	return bytes;
 }
 
-static bool retention_over(const struct journal *j, uint64_t realtime_ns)
+static bool retention_over(const struct journal *j, const struct segment *s, uint64_t realtime_ns)
 {
-	const struct segment *s = &j->segments[0];
 	uint64_t keep = j->cfg->retain_ns;
 
-	if (j->current == 0 || !is_done(j, s))
-		return false;
 	if (keep < j->cfg->duplicate_window_ns)
 		keep = j->cfg->duplicate_window_ns;
 	return s->last_ns + keep < realtime_ns || (j->cfg->retain_bytes && done_bytes(j) > j->cfg->retain_bytes);
@@ -287,6 +307,7 @@ static void header_step(struct journal *j)
 static void maker_run(struct journal *j)
 {
 	bool prepared = j->current + 1 < j->segment_count;
+	struct segment *done;
 
 	if (j->maker.step != MAKER_IDLE || j->failed || j->now_ns < j->maker.retry_at_ns)
 		return;
@@ -302,16 +323,19 @@ static void maker_run(struct journal *j)
 		prepare_begin(j);
 		return;
 	}
-	if (!retention_over(j, io_realtime(j->io)) && may_grow(j)) {
+	done = oldest_done(j);
+	if (!(done == j->segments && retention_over(j, done, io_realtime(j->io))) && may_grow(j)) {
 		zero_begin(j);
 		return;
 	}
-	if (j->current > 0 && is_done(j, &j->segments[0])) { /* no space: what is done makes room, retention or not */
-		drop_oldest(j, true);
+	if (done == j->segments && done) { /* no space: what is finished makes room, retention or not */
+		drop(j, done, true);
 		if (!prepared && j->spare_count)
 			prepare_begin(j);
 		return;
 	}
+	if (done)
+		give_up(j, done);
 	maker_failed(j);
 }
 
@@ -431,9 +455,15 @@ static void check_space(struct journal *j)
 /** journal_segment_tick - retention, spares, free space, the state file. About every 100 ms. */
 void journal_segment_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_ns)
 {
+	struct segment *s;
+
 	j->now_ns = now_ns;
-	if (retention_over(j, realtime_ns) || (j->low_space && j->current > 0 && is_done(j, &j->segments[0])))
-		drop_oldest(j, !j->low_space && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA); /* one a tick */
+	s = journal_carry_tick(j);
+	if (s)
+		drop(j, s, want_spare(j));
+	s = oldest_done(j);
+	if (s && (j->low_space || retention_over(j, s, realtime_ns)))
+		give_up(j, s); /* one a tick */
 	maker_run(j);
 	if (now_ns - j->space_checked_ns >= JOURNAL_RETRY_NS) {
 		j->space_checked_ns = now_ns;
@@ -513,6 +543,8 @@ void journal_segment_close(struct journal *j)
 		close(j->maker.fd);
 	if (j->state_fd >= 0)
 		close(j->state_fd);
+	if (j->carry.fd >= 0)
+		close(j->carry.fd);
 }
 
 /* Reading old messages. */

@@ -4,274 +4,17 @@
  *
  * Called by ingress.c for every message taken in, on the core that owns the table. What a path names is looked up once per
  * message and shared by all routes; paths inside MSH are answered from the header, and only one that looks further has the
- * message indexed. It must never allocate after route_create(), nor write to the message.
+ * message indexed. It must never allocate, nor write to the message. route_make.c builds the table.
  */
-#include "route.h"
+#include "route_internal.h"
 
 #include <errno.h>
-#include <hs.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <xxhash.h>
 
-#define VALUES_MAX         4096        /* values kept per message, all paths together */
-#define DECODED_BYTES      (64u << 10) /* decoded values kept per message */
-#define INDEX_KEEP_BYTES   (1u << 20)  /* index pages beyond this are given back after the message */
-#define SEARCH_BY_HALVES   8           /* constants of an `in` from which a binary search pays */
-
-/* A value of a path, decoded. Bytes are in the message, in t->decoded or in t->scratch. */
-struct route_value {
-	const char *p;
-	uint32_t bytes;
-};
-
-struct route_path {
-	struct hl7_path path;
-	bool in_msh;        /* the header answers it */
-	bool walk;          /* this message: too much to keep, look it up for each test */
-	uint32_t first;     /* this message: values[first .. first + count) */
-	uint32_t count;
-	uint64_t message;   /* number of the message that the above are of */
-};
-
-struct route_regex {
-	hs_database_t *db;
-};
-
-/* The last result of one expression on one path: conditions of many routes repeat it. */
-struct route_memo {
-	uint64_t message;
-	uint32_t path;
-	bool result;
-};
-
-/* What route_message() walks over: only the routes of the listener, in file order. */
-struct route_entry {
-	uint32_t route;
-	uint32_t code, code_count;
-	uint32_t dests, dest_count;
-};
-
-struct route_list {
-	uint32_t first, count;
-	uint32_t order_path; /* index into paths; UINT32_MAX: not ordered by a field */
-};
-
-struct route_table {
-	const struct mr_config *cfg;
-	const struct mr_config_insn *code;
-	const struct mr_config_const *consts;
-	const uint16_t *dests;
-	const char *strings;
-	bool first_only;
-	/* the message at hand */
-	uint64_t message; /* counts up */
-	const char *msg;  /* borrowed until the next one */
-	uint32_t msg_bytes, listener;
-	const struct hl7_msh *msh;
-	struct hl7_index index;
-	bool indexed;
-	int failed; /* why it cannot be indexed */
-	uint32_t value_count, decoded_bytes;
-	struct route_value values[VALUES_MAX];
-	/* tables */
-	uint32_t path_count;
-	struct route_path *paths;
-	struct route_regex *regexes;
-	struct route_memo *memos;
-	struct route_entry *entries;
-	struct route_list *lists;
-	uint64_t *hits;
-	uint64_t *dest_seen; /* per destination: number of the message that has it already */
-	char *decoded, *scratch;
-	size_t scratch_bytes;
-	hs_scratch_t *hs;
-	void *index_memory;
-	size_t index_bytes, memory_bytes;
-};
-
-/* ---- making and releasing ---- */
-
-/* Address space that costs memory only where it is written to. */
-static void *reserve(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static void *table(struct route_table *t, size_t count, size_t entry_bytes)
-{
-	t->memory_bytes += count * entry_bytes;
-	return calloc(count ? count : 1, entry_bytes);
-}
-
-static int path_make(struct route_table *t, const char *text)
-{
-	struct route_path *p = &t->paths[t->path_count];
-
-	if (hl7_path_compile(text, (uint32_t)strlen(text), &p->path, NULL))
-		return -EINVAL;
-	p->in_msh = p->path.name == hl7_name("MSH") && p->path.sequence == 1 && p->path.field <= HL7_MSH_FIELDS &&
-		    p->path.repetition != HL7_PATH_ALL;
-	t->path_count++;
-	return 0;
-}
-
-/* All paths of conditions and, after them, those that listeners order by. */
-static int paths_make(struct route_table *t)
-{
-	const struct mr_config *c = t->cfg;
-	const struct mr_config_const *texts = mr_config_at(c, &c->paths);
-
-	t->paths = table(t, c->paths.count + c->listeners.count, sizeof(*t->paths));
-	if (!t->paths)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < c->paths.count; i++) {
-		if (path_make(t, mr_config_string(c, texts[i].offset)))
-			return -EINVAL;
-	}
-	for (uint32_t i = 0; i < c->listeners.count; i++) {
-		const struct mr_config_listener *l = mr_config_listener(c, i);
-
-		t->lists[i].order_path = UINT32_MAX;
-		if (l->order_by != MR_ORDER_FIELD)
-			continue;
-		t->lists[i].order_path = t->path_count;
-		if (path_make(t, mr_config_string(c, l->order_path)))
-			return -EINVAL;
-	}
-	return 0;
-}
-
-static int regexes_make(struct route_table *t)
-{
-	const struct mr_config *c = t->cfg;
-	const struct mr_config_regex *from = mr_config_at(c, &c->regexes);
-	size_t bytes;
-
-	t->regexes = table(t, c->regexes.count, sizeof(*t->regexes));
-	t->memos = table(t, c->regexes.count, sizeof(*t->memos));
-	if (!t->regexes || !t->memos)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < c->regexes.count; i++) {
-		if (hs_deserialize_database(t->strings + from[i].offset, from[i].bytes, &t->regexes[i].db) ||
-		    hs_alloc_scratch(t->regexes[i].db, &t->hs))
-			return -EINVAL;
-		t->memory_bytes += hs_database_size(t->regexes[i].db, &bytes) ? 0 : bytes;
-	}
-	t->memory_bytes += t->hs && !hs_scratch_size(t->hs, &bytes) ? bytes : 0;
-	return 0;
-}
-
-static int lists_make(struct route_table *t)
-{
-	const struct mr_config *c = t->cfg;
-	const uint16_t *listeners = mr_config_at(c, &c->route_listeners);
-	uint32_t *next;
-
-	t->entries = table(t, c->route_listeners.count, sizeof(*t->entries));
-	next = calloc(c->listeners.count + 1, sizeof(*next));
-	if (!t->entries || !next) {
-		free(next);
-		return -ENOMEM;
-	}
-	for (uint32_t i = 0; i < c->routes.count; i++) {
-		const struct mr_config_route *r = mr_config_route(c, i);
-
-		for (uint32_t k = 0; k < r->listener_count; k++)
-			t->lists[listeners[r->listeners + k]].count++;
-	}
-	for (uint32_t i = 0, first = 0; i < c->listeners.count; i++) {
-		t->lists[i].first = next[i] = first;
-		first += t->lists[i].count;
-	}
-	for (uint32_t i = 0; i < c->routes.count; i++) {
-		const struct mr_config_route *r = mr_config_route(c, i);
-
-		for (uint32_t k = 0; k < r->listener_count; k++)
-			t->entries[next[listeners[r->listeners + k]]++] =
-				(struct route_entry){ i, r->code, r->code_count, r->dests, r->dest_count };
-	}
-	free(next);
-	return 0;
-}
-
-/* The index of the worst message that a listener takes: nothing but field separators, or the shortest of lines. */
-static int reserves_make(struct route_table *t)
-{
-	uint32_t largest = 4096;
-
-	for (uint32_t i = 0; i < t->cfg->listeners.count; i++) {
-		const struct mr_config_listener *l = mr_config_listener(t->cfg, i);
-
-		largest = l->frame_bytes_max > largest ? l->frame_bytes_max : largest;
-	}
-	t->index_bytes = hl7_index_bytes(largest, largest / 2 + 1);
-	t->index_memory = reserve(t->index_bytes);
-	t->scratch_bytes = largest;
-	t->scratch = reserve(largest);
-	t->decoded = table(t, DECODED_BYTES, 1);
-	return t->index_memory && t->scratch && t->decoded ? 0 : -ENOMEM;
-}
-
-int route_create(const struct mr_config *cfg, struct route_table **ret)
-{
-	struct route_table *t = calloc(1, sizeof(*t));
-	int rc = -ENOMEM;
-
-	if (!t)
-		return -ENOMEM;
-	t->cfg = cfg;
-	t->code = mr_config_at(cfg, &cfg->code);
-	t->consts = mr_config_at(cfg, &cfg->consts);
-	t->dests = mr_config_at(cfg, &cfg->route_dests);
-	t->strings = mr_config_string(cfg, 0);
-	t->first_only = cfg->routing == MR_ROUTING_FIRST;
-	t->memory_bytes = sizeof(*t);
-	t->lists = table(t, cfg->listeners.count, sizeof(*t->lists));
-	t->hits = table(t, cfg->routes.count, sizeof(*t->hits));
-	t->dest_seen = table(t, cfg->dests.count, sizeof(*t->dest_seen));
-	if (!t->lists || !t->hits || !t->dest_seen)
-		goto fail;
-	rc = paths_make(t);
-	if (!rc)
-		rc = regexes_make(t);
-	if (!rc)
-		rc = lists_make(t);
-	if (!rc)
-		rc = reserves_make(t);
-	if (rc)
-		goto fail;
-	*ret = t;
-	return 0;
-fail:
-	route_free(t);
-	return rc;
-}
-
-void route_free(struct route_table *t)
-{
-	if (!t)
-		return;
-	for (uint32_t i = 0; t->regexes && i < t->cfg->regexes.count; i++)
-		hs_free_database(t->regexes[i].db);
-	hs_free_scratch(t->hs);
-	if (t->index_memory)
-		munmap(t->index_memory, t->index_bytes);
-	if (t->scratch)
-		munmap(t->scratch, t->scratch_bytes);
-	free(t->decoded);
-	free(t->paths);
-	free(t->regexes);
-	free(t->memos);
-	free(t->entries);
-	free(t->lists);
-	free(t->hits);
-	free(t->dest_seen);
-	free(t);
-}
+#define INDEX_KEEP_BYTES (1u << 20) /* index pages beyond this are given back after the message */
+#define SEARCH_BY_HALVES 8          /* constants of an `in` from which a binary search pays */
 
 /* ---- what a path names ---- */
 
@@ -568,12 +311,47 @@ static void begin(struct route_table *t, const char *msg, uint32_t bytes, const 
 	t->value_count = t->decoded_bytes = 0;
 }
 
+/* The entries that a gate lets through for one value of its path. */
+static void pass_gate(const struct route_table *t, uint32_t gate, const struct route_value *v, uint64_t *todo)
+{
+	const struct route_key *k = route_key_find(t, gate, v->p, v->bytes);
+
+	for (uint32_t i = 0; k->gate && i < k->count; i++) {
+		uint32_t n = t->behind[k->first + i];
+
+		todo[n / 64] |= 1ull << (n % 64);
+	}
+}
+
+/* Which routes of the listener have to be looked at: those behind no gate, and those that their gate lets through. */
+static void open_gates(struct route_table *t, const struct route_list *list, uint64_t *todo)
+{
+	static const struct route_value nothing = { "", 0 };
+	uint32_t words = (list->count + 63) / 64;
+
+	memcpy(todo, list->open, words * sizeof(*todo));
+	for (uint32_t g = list->gates; g < list->gates + list->gate_count; g++) {
+		struct route_path *p = &t->paths[t->gates[g].path];
+
+		if (!look_up(t, p))
+			return;
+		for (uint32_t i = 0; p->walk && i < words; i++)
+			todo[i] |= t->gates[g].behind[i];
+		if (!p->walk && !p->count)
+			pass_gate(t, g, &nothing, todo);
+		for (uint32_t i = 0; !p->walk && i < p->count; i++)
+			pass_gate(t, g, &t->values[p->first + i], todo);
+	}
+}
+
 int route_message(struct route_table *t, uint32_t listener, const char *msg, uint32_t bytes, const struct hl7_msh *msh,
 		  struct route_result *ret)
 {
 	uint32_t taken[MR_ROUTES_MAX], taken_count = 0;
+	uint64_t todo[MR_ROUTES_MAX / 64];
 	const struct route_list *list;
 	struct route_result r;
+	bool done = false;
 	int rc = 0;
 
 	must(listener < t->cfg->listeners.count);
@@ -581,15 +359,17 @@ int route_message(struct route_table *t, uint32_t listener, const char *msg, uin
 	r.count = 0;
 	begin(t, msg, bytes, msh);
 	t->listener = listener;
-	for (uint32_t i = 0; i < list->count && !rc && !t->failed; i++) {
-		const struct route_entry *e = &t->entries[list->first + i];
+	open_gates(t, list, todo);
+	for (uint32_t word = 0; word < (list->count + 63) / 64 && !done; word++) {
+		for (; todo[word] && !done && !rc && !t->failed; todo[word] &= todo[word] - 1) {
+			const struct route_entry *e = &t->entries[list->first + word * 64 + (uint32_t)__builtin_ctzll(todo[word])];
 
-		if (!accepts(t, e) || t->failed)
-			continue;
-		taken[taken_count++] = e->route;
-		rc = take_dests(t, e, &r);
-		if (t->first_only)
-			break;
+			if (!accepts(t, e) || t->failed)
+				continue;
+			taken[taken_count++] = e->route;
+			rc = take_dests(t, e, &r);
+			done = t->first_only;
+		}
 	}
 	if (t->failed)
 		rc = t->failed;

@@ -95,6 +95,7 @@ enum mr_event {
 	MR_EVENT_START = 1,   /* first record of an epoch; arg: where the epoch before it ended */
 	MR_EVENT_STOP = 2,    /* closed in good order */
 	MR_EVENT_ADOPTED = 3, /* taken over by the worker of another core; arg: its number */
+	MR_EVENT_DROPPED = 4, /* the segment of sequence arg was given up although older ones are still there */
 };
 
 struct mr_rec_event { /* body of EVENT */

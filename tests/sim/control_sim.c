@@ -48,7 +48,7 @@ static void control_listen(struct sim *s)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/run/link.sock", s->folder);
+	must((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/run/link.sock", s->folder) < sizeof(a.sun_path));
 	unlink(a.sun_path);
 	s->hub->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	must(s->hub->listen_fd >= 0 && bind(s->hub->listen_fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&

@@ -281,10 +281,10 @@ static struct mr_ring *ring_make(int *ret_fd)
 
 void side_rings_gone(struct side *s)
 {
-	struct mr_link_msg m = {.type = MR_LINK_PEER_GONE};
+	struct mr_link_msg gone = {.type = MR_LINK_PEER_GONE};
 
 	if (s->link_fd >= 0)
-		link_send(s, &m, NULL, 0);
+		link_send(s, &gone, NULL, 0);
 	if (s->to) {
 		munmap(s->to, mr_ring_bytes(MR_RING_RECORDS));
 		munmap(s->from, mr_ring_bytes(MR_RING_RECORDS));
@@ -292,8 +292,13 @@ void side_rings_gone(struct side *s)
 		close(s->from_event);
 	}
 	s->to = s->from = NULL;
-	for (uint32_t i = 0; i < s->messages; i++)
-		s->message[i].out = false;
+	for (uint32_t i = 0; i < s->messages; i++) { /* a worker that comes back numbers its queues anew */
+		struct side_message *m = &s->message[i];
+
+		m->out = false;
+		if (!m->result)
+			m->sequence = s->next_sequence[m->dest]++;
+	}
 }
 
 void side_rings_new(struct side *s)

@@ -110,6 +110,8 @@ uint64_t side_random(struct side *s);
 
 /** side_check_files - every delivered message of @dest in exactly one file, byte for byte, and nothing else there. */
 void side_check_files(struct side *s, uint16_t dest);
+/** side_check_whole - at any moment: what stands there under a final name is a whole message. */
+void side_check_whole(struct side *s, uint16_t dest);
 /** side_check_batches - the same for batch files; @ret_files  Number of files. */
 void side_check_batches(struct side *s, uint16_t dest, uint32_t *ret_files);
 

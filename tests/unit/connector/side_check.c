@@ -52,6 +52,40 @@ static struct side_message *message_at(struct side *s, uint64_t position)
 	return NULL;
 }
 
+static void message_check(struct side *s, uint16_t dest, const char *name, const struct side_message *m)
+{
+	char *text, *want = side_message_bytes(m);
+	size_t bytes;
+
+	text = file_read(s->dest[dest].folder, name, &bytes);
+	assert_int_equal(m->dest, dest);
+	assert_int_equal(bytes, m->bytes);
+	assert_memory_equal(text, want, bytes);
+	free(text);
+	free(want);
+}
+
+void side_check_whole(struct side *s, uint16_t dest)
+{
+	struct dirent **e;
+	int n = scandir(s->dest[dest].folder, &e, visible, alphasort);
+
+	for (int i = 0; i < n; i++) {
+		unsigned long long position;
+		struct side_message *m;
+
+		if (e[i]->d_name[0] != '.') {
+			assert_int_equal(sscanf(e[i]->d_name, "%*8uT%*6u.%*9u-%*u-%16llx.hl7", &position), 1);
+			m = message_at(s, position);
+			assert_non_null(m);
+			message_check(s, dest, e[i]->d_name, m);
+		}
+		free(e[i]);
+	}
+	if (n >= 0)
+		free(e);
+}
+
 void side_check_files(struct side *s, uint16_t dest)
 {
 	uint32_t delivered = 0;
@@ -67,8 +101,6 @@ void side_check_files(struct side *s, uint16_t dest)
 		unsigned long long position;
 		unsigned journal, day, time, ns;
 		struct side_message *m;
-		char *text, *want;
-		size_t bytes;
 		int end = 0;
 
 		assert_int_equal(sscanf(e[i]->d_name, "%8uT%6u.%9u-%u-%16llx.hl7%n", &day, &time, &ns, &journal, &position, &end), 5);
@@ -78,13 +110,7 @@ void side_check_files(struct side *s, uint16_t dest)
 		before = position;
 		m = message_at(s, position);
 		assert_non_null(m);
-		assert_int_equal(m->dest, dest);
-		text = file_read(s->dest[dest].folder, e[i]->d_name, &bytes);
-		want = side_message_bytes(m);
-		assert_int_equal(bytes, m->bytes);
-		assert_memory_equal(text, want, bytes);
-		free(text);
-		free(want);
+		message_check(s, dest, e[i]->d_name, m);
 		free(e[i]);
 	}
 	free(e);

@@ -127,13 +127,15 @@ static void killed_at_any_moment(void **state)
 		uint64_t until;
 
 		side_start(&s, false);
-		add_mixed(&s, 0, 120);
+		add_mixed(&s, 0, 100);
+		side_message_add(&s, 0, 500000 + (uint32_t)(side_random(&s) % 500000));
 		until = side_now_ns() + side_random(&s) % 25000000u;
 		while (side_now_ns() < until) {
 			side_hand_out(&s);
 			side_turn(&s, 0);
 		}
 		side_kill(&s);
+		side_check_whole(&s, 0);
 	}
 	side_start(&s, true);
 	side_finish_all(&s);

@@ -318,6 +318,24 @@ class Test(unittest.TestCase):
         h.wait_for(lambda: h.status()["state"] == "running" and h.pids()[0] not in (None, old), "the new one")
         self.assertEqual(h.status()["generation"], 2)
 
+    def test_two_workers_never_own_one_journal(self):
+        h = self.hub(workers=1, file=False).start()
+        old = h.pids()[0]
+        h.control.kill()
+        h.control.wait()
+        there, h.run = h.run, os.path.join(h.folder, "elsewhere")
+        with open(h.config) as f:
+            text = f.read().replace(f"run: {there}", f"run: {h.run}").replace(f"port: {h.port}", f"port: {free_port()}")
+        with open(h.config, "w") as f:
+            f.write(text)
+        h.start(wait=False)
+        h.wait_for(lambda: h.lines("MR3008"), "the new hub to find the old worker")
+        self.assertEqual(h.status()["workers"][0]["pid"], None)
+        self.assertTrue(alive(old))
+        os.kill(old, signal.SIGKILL)
+        h.wait_for(lambda: h.status()["state"] == "running", "the new worker")
+        self.assertEqual(h.status()["troubles"], [])
+
     def test_stops_a_hub_that_it_has_just_taken_over(self):
         h = self.hub().start()
         pids = h.pids()
