@@ -66,7 +66,8 @@ struct config_options {
 /**
  * config_load - read and check a configuration completely.
  *
- * @paths       Files, or folders whose *.yaml, *.yml and *.json files are read in the order of their names (no hidden ones).
+ * @paths       Files, or folders whose *.yaml, *.yml and *.json files are read in the order of their names (no hidden
+ * ones).
  * @path_count  0: the built-in default (listener on 2575, nothing routed, metrics on 127.0.0.1:9464).
  * @opt         NULL: no environment, the machine's CPUs.
  * @ret         Written on success only; config_free() it.
@@ -74,12 +75,13 @@ struct config_options {
  *
  * Several files are one configuration: listeners, destinations and routes add up, any other setting may be given once.
  * Relative folders (data, run, file destinations) are taken from the current folder and are absolute afterwards.
- * Environment: MILLRACE_COMMIT=os, MILLRACE_JOURNAL_SEGMENT=128MiB, MILLRACE_LISTENERS_ADT_PORT=2575; names in upper case,
+ * Environment: MILLRACE_COMMIT=os, MILLRACE_JOURNAL_SEGMENT=128MiB, MILLRACE_LISTENERS_ADT_PORT=2575; names in upper
+ * case,
  * `-` and `.` as `_`; a value for a list or a map is YAML text (MILLRACE_ROUTES='[{from: adt, to: [ehr]}]').
  * Returns 0; -EINVAL if there is any error (all are in the report); -ENOMEM.
  */
 int config_load(const char *const *paths, uint32_t path_count, const struct config_options *opt, struct config **ret,
-		struct config_report *report);
+                struct config_report *report);
 
 /**
  * config_image - compile a configuration to the image that workers and connectors run (struct mr_config).
@@ -101,8 +103,8 @@ enum config_format { CONFIG_TEXT = 0, CONFIG_JSON = 1 };
 /**
  * config_print_report - print every diagnostic, then a line that counts them.
  *
- * @format  enum config_format. Text: `file:line:column: error[MR1006]: ...`, the source line and a caret. JSON: one object,
- *          "schema": "millrace.config.check/1".
+ * @format  enum config_format. Text: `file:line:column: error[MR1006]: ...`, the source line and a caret. JSON: one
+ * object, "schema": "millrace.config.check/1".
  */
 void config_print_report(FILE *out, const struct config_report *report, int format);
 

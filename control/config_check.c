@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_check.c - the tree of nodes to values, by the schema table: types, units, ranges, unknown and missing keys, names.
+ * config_check.c - the tree of nodes to values, by the schema table: types, units, ranges, unknown and missing keys,
+ * names.
  *
  * Called by config_load(). Every error is reported and reading goes on with the default, so that one run shows all.
  */
@@ -20,9 +21,19 @@
 #define SCOPE_ROUTE    struct config_route
 
 const struct config_setting config_settings[] = {
-#define CONFIG_SETTING(scope, kind, path, type, words, initial, min, max, apply, field, help)                                 \
-	{ CONFIG_##scope, CONFIG_K_##kind, path, CONFIG_T_##type, words, initial, min, max, CONFIG_A_##apply,                 \
-	  offsetof(SCOPE_##scope, field), sizeof(((SCOPE_##scope *)0)->field), help },
+#define CONFIG_SETTING(scope, kind, path, type, words, initial, min, max, apply, field, help)                          \
+	{CONFIG_##scope,                                                                                               \
+	 CONFIG_K_##kind,                                                                                              \
+	 path,                                                                                                         \
+	 CONFIG_T_##type,                                                                                              \
+	 words,                                                                                                        \
+	 initial,                                                                                                      \
+	 min,                                                                                                          \
+	 max,                                                                                                          \
+	 CONFIG_A_##apply,                                                                                             \
+	 offsetof(SCOPE_##scope, field),                                                                               \
+	 sizeof(((SCOPE_##scope *)0)->field),                                                                          \
+	 help},
 #include "config_schema.def"
 #undef CONFIG_SETTING
 };
@@ -51,7 +62,7 @@ int config_setting_find(enum config_scope scope, const char *path)
 	return -1;
 }
 
-static const char *const scope_names[] = { "the top level", "a listener", "a destination", "a route" };
+static const char *const scope_names[] = {"the top level", "a listener", "a destination", "a route"};
 
 bool config_name_legal(const char *name)
 {
@@ -62,7 +73,8 @@ bool config_name_legal(const char *name)
 	for (size_t i = 0; i < n; i++) {
 		char ch = name[i];
 
-		if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_'))
+		if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
+		      ch == '_'))
 			return false;
 	}
 	return true;
@@ -81,7 +93,7 @@ struct reading {
 
 static struct config_diag *say(const struct reading *r, uint32_t code, const char *text)
 {
-	struct config_place at = { 0 };
+	struct config_place at = {0};
 
 	must(r->node); /* else a default of the table is wrong */
 	at = config_place_of(r->node);
@@ -105,16 +117,16 @@ static void say_unit(const struct reading *r, int rc)
 	char text[300];
 
 	if (rc == CONFIG_E_UNIT && !*rest)
-		snprintf(text, sizeof(text), "\"%.40s\" has no unit: write %.40s%s or %.40s%s", r->text, r->text, size ? "KiB" : "ms",
-			 r->text, size ? "MiB" : "s");
+		snprintf(text, sizeof(text), "\"%.40s\" has no unit: write %.40s%s or %.40s%s", r->text, r->text,
+		         size ? "KiB" : "ms", r->text, size ? "MiB" : "s");
 	else if (rc == CONFIG_E_UNIT)
 		snprintf(text, sizeof(text), "\"%.40s\" is no unit of %s; legal: %s", rest, size ? "size" : "time",
-			 size ? "B KiB MiB GiB TiB KB MB GB TB" : "ns us ms s min h d");
+		         size ? "B KiB MiB GiB TiB KB MB GB TB" : "ns us ms s min h d");
 	else if (rc == CONFIG_E_RANGE)
 		snprintf(text, sizeof(text), "\"%.40s\" is too large", r->text);
 	else
 		snprintf(text, sizeof(text), "\"%.40s\" is no %s: write a whole number and its unit, as %s", r->text,
-			 size ? "size" : "duration", size ? "64MiB" : "30s");
+		         size ? "size" : "duration", size ? "64MiB" : "30s");
 	say(r, (uint32_t)rc, text);
 }
 
@@ -134,7 +146,8 @@ static void set_number(const struct reading *r)
 	char text[300];
 
 	if (rc && (r->s->type == CONFIG_T_COUNT || r->s->type == CONFIG_T_PORT)) {
-		snprintf(text, sizeof(text), rc == CONFIG_E_RANGE ? "\"%.60s\" is too large" : "\"%.60s\" is no whole number", r->text);
+		snprintf(text, sizeof(text),
+		         rc == CONFIG_E_RANGE ? "\"%.60s\" is too large" : "\"%.60s\" is no whole number", r->text);
 		say(r, (uint32_t)rc, text);
 		return;
 	}
@@ -166,7 +179,7 @@ static void legal_words(const char *words, char *ret, size_t room)
 
 static void say_word(const struct reading *r, const char *words, const char *more)
 {
-	struct config_nearest near = { .text = r->text };
+	struct config_nearest near = {.text = r->text};
 	char legal[200], text[400], word[MR_NAME_BYTES];
 
 	legal_words(words, legal, sizeof(legal));
@@ -210,7 +223,7 @@ static void set_address(const struct reading *r)
 	if (strcmp(r->text, "*") == 0) {
 		to[0] = 0;
 	} else if (strlen(r->text) < r->s->bytes &&
-		   (inet_pton(AF_INET, r->text, address) == 1 || inet_pton(AF_INET6, r->text, address) == 1)) {
+	           (inet_pton(AF_INET, r->text, address) == 1 || inet_pton(AF_INET6, r->text, address) == 1)) {
 		memset(to, 0, r->s->bytes);
 		memcpy(to, r->text, strlen(r->text));
 	} else {
@@ -235,7 +248,8 @@ int config_absolute(const char *folder, char *ret, size_t room)
 		p += p[1] ? 2 : 1;
 		p += strspn(p, "/");
 	}
-	n = (size_t)snprintf(path, sizeof(path), "%s%s%s", strcmp(cwd, "/") ? cwd : "", *folder == '/' || !*p ? "" : "/", p);
+	n = (size_t)snprintf(path, sizeof(path), "%s%s%s", strcmp(cwd, "/") ? cwd : "",
+	                     *folder == '/' || !*p ? "" : "/", p);
 	if (n >= sizeof(path))
 		return CONFIG_E_VALUE;
 	while (n > 1 && path[n - 1] == '/')
@@ -252,8 +266,10 @@ static void set_folder(const struct reading *r)
 	int rc = config_absolute(r->text, path, sizeof(path));
 
 	if (rc) {
-		say(r, (uint32_t)rc, rc == CONFIG_E_FILE ? "a relative folder, and the current folder has no usable name" :
-			!*r->text ? "the name of a folder is empty" : "a folder's absolute name may have 511 bytes");
+		say(r, (uint32_t)rc,
+		    rc == CONFIG_E_FILE ? "a relative folder, and the current folder has no usable name"
+		    : !*r->text         ? "the name of a folder is empty"
+		                        : "a folder's absolute name may have 511 bytes");
 		return;
 	}
 	if (r->s->scope == CONFIG_ROOT) {
@@ -315,7 +331,8 @@ static void set_name(const struct reading *r)
 	if (config_name_legal(r->text))
 		((struct config_route *)r->base)->name = r->text;
 	else
-		say(r, CONFIG_E_NAME, "a name has 1 to 63 letters, digits, `_` or `-`, and begins with a letter or a digit");
+		say(r, CONFIG_E_NAME,
+		    "a name has 1 to 63 letters, digits, `_` or `-`, and begins with a letter or a digit");
 }
 
 /* "3" or "2-5": adds CPUs that this process may use, once each. */
@@ -343,8 +360,11 @@ static void add_cpus(const struct reading *r)
 		for (uint32_t i = 0; i < m->workers; i++)
 			again |= (unsigned)m->cpus[i] == cpu;
 		if (!known || again || m->workers >= MR_WORKERS_MAX) {
-			snprintf(text, sizeof(text), !known ? "CPU %u is not one that may be used here" : again ? "CPU %u is given twice" :
-				 "more than 64 workers, at CPU %u", cpu);
+			snprintf(text, sizeof(text),
+			         !known  ? "CPU %u is not one that may be used here"
+			         : again ? "CPU %u is given twice"
+			                 : "more than 64 workers, at CPU %u",
+			         cpu);
 			say(r, !known ? CONFIG_E_CPU : again ? CONFIG_E_DUPLICATE : CONFIG_E_TOO_MANY, text);
 			return;
 		}
@@ -383,8 +403,17 @@ static void set_workers(struct reading *r)
 	}
 }
 
+/* `auto` where that is the default: config_rules() works it out. */
+static bool is_worked_out(const struct reading *r)
+{
+	return r->text && r->s->type != CONFIG_T_WORD && strcmp(r->s->initial, "auto") == 0 &&
+	       strcmp(r->text, "auto") == 0;
+}
+
 static void set_scalar(struct reading *r)
 {
+	if (is_worked_out(r))
+		return;
 	switch (r->s->type) {
 	case CONFIG_T_SIZE:
 	case CONFIG_T_DURATION:
@@ -442,8 +471,10 @@ static bool shape_fits(const struct config_setting *s, const struct config_node 
 
 static void say_shape(struct config *c, const struct config_setting *s, const struct config_node *n)
 {
-	const char *wants = s->type == CONFIG_T_ITEMS ? "a map of names" : s->type == CONFIG_T_LIST ? "a list" :
-			    s->type == CONFIG_T_NAMES || s->type == CONFIG_T_WORKERS ? "one value or a list" : "one value";
+	const char *wants = s->type == CONFIG_T_ITEMS                                  ? "a map of names"
+	                    : s->type == CONFIG_T_LIST                                 ? "a list"
+	                    : s->type == CONFIG_T_NAMES || s->type == CONFIG_T_WORKERS ? "one value or a list"
+	                                                                               : "one value";
 
 	if (n->kind == CONFIG_NULL)
 		config_say(c, config_place_key(n), CONFIG_E_SHAPE, "\"%.64s\" has no value", s->path);
@@ -453,10 +484,11 @@ static void say_shape(struct config *c, const struct config_setting *s, const st
 
 static void set_given(struct config *c, const struct config_setting *s, void *base, const struct config_node *n)
 {
-	struct reading r = { c, s, base, n, n->text };
+	struct reading r = {c, s, base, n, n->text};
 
 	if (s->type == CONFIG_T_ABSENT)
-		config_say(c, config_place_key(n), CONFIG_E_NOT_BUILT, "\"%s\" is known, but this build has no %s", s->path, s->words);
+		config_say(c, config_place_key(n), CONFIG_E_NOT_BUILT, "\"%s\" is known, but this build has no %s",
+		           s->path, s->words);
 	else if (!shape_fits(s, n))
 		say_shape(c, s, n);
 	else
@@ -465,14 +497,15 @@ static void set_given(struct config *c, const struct config_setting *s, void *ba
 
 static void set_default(struct config *c, const struct config_setting *s, void *base)
 {
-	struct reading r = { c, s, base, NULL, s->initial };
+	struct reading r = {c, s, base, NULL, s->initial};
 
 	if (s->initial[0] == '@') {
-		const struct config_setting *from = config_setting_at(CONFIG_ROOT, (uint32_t)config_setting_find(CONFIG_ROOT, s->initial + 1));
+		const struct config_setting *from =
+		    config_setting_at(CONFIG_ROOT, (uint32_t)config_setting_find(CONFIG_ROOT, s->initial + 1));
 
 		must(from->bytes == s->bytes);
 		memcpy((char *)base + s->offset, (char *)&c->root + from->offset, s->bytes);
-	} else if (s->initial[0] && s->initial[0] != '!' && strcmp(s->initial, "auto") != 0) {
+	} else if (s->initial[0] && s->initial[0] != '!') {
 		set_scalar(&r);
 	}
 }
@@ -513,12 +546,13 @@ static void add_legal(void *arg, const char *key)
 
 static void say_unknown(struct config *c, enum config_scope scope, const char *prefix, const struct config_node *entry)
 {
-	struct legal legal = { .near = { .text = entry->key->text } };
+	struct legal legal = {.near = {.text = entry->key->text}};
 	struct config_diag *d;
 
 	each_key(scope, prefix, add_legal, &legal);
-	d = config_say(c, config_place_key(entry), CONFIG_E_UNKNOWN_KEY, "unknown key \"%.64s\" of %s%.*s; legal: %s", entry->key->text,
-		       *prefix ? "" : scope_names[scope], *prefix ? (int)strlen(prefix) - 1 : 0, prefix, legal.text);
+	d = config_say(c, config_place_key(entry), CONFIG_E_UNKNOWN_KEY, "unknown key \"%.64s\" of %s%.*s; legal: %s",
+	               entry->key->text, *prefix ? "" : scope_names[scope], *prefix ? (int)strlen(prefix) - 1 : 0,
+	               prefix, legal.text);
 	if (config_nearest_found(&legal.near)) {
 		config_hint_nearest(d, &legal.near);
 		return;
@@ -543,7 +577,7 @@ static bool is_group(enum config_scope scope, const char *path)
 
 /* Notes in @item which setting was given where; the values are read afterwards, in the order of the schema. */
 static void note_settings(struct config *c, enum config_scope scope, const char *prefix, const struct config_node *map,
-			  struct config_item *item)
+                          struct config_item *item)
 {
 	for (const struct config_node *n = map->first; n; n = n->next) {
 		char path[MR_NAME_BYTES + 2];
@@ -559,11 +593,12 @@ static void note_settings(struct config *c, enum config_scope scope, const char 
 			path[length] = '.';
 			path[length + 1] = 0;
 			note_settings(c, scope, path, n, item);
-		} else if (strcmp(path, "metrics") == 0 && n->kind == CONFIG_SCALAR && config_bool(n->text, &on) == 0 && !on) {
+		} else if (strcmp(path, "metrics") == 0 && n->kind == CONFIG_SCALAR && config_bool(n->text, &on) == 0 &&
+		           !on) {
 			item->at[config_setting_find(scope, "metrics.port")] = n;
 		} else if (n->kind != CONFIG_NULL) {
 			config_say(c, config_place_of(n), CONFIG_E_SHAPE, "\"%s\" takes a map%s", path,
-				   strcmp(path, "metrics") == 0 ? ", or off" : "");
+			           strcmp(path, "metrics") == 0 ? ", or off" : "");
 		}
 	}
 }
@@ -575,7 +610,8 @@ static void read_settings(struct config *c, enum config_scope scope, void *base,
 	if (item->node && item->node->kind == CONFIG_MAP)
 		note_settings(c, scope, "", item->node, item);
 	else if (item->node && item->node->kind != CONFIG_NULL)
-		config_say(c, config_place_of(item->node), CONFIG_E_SHAPE, "%s is a map of settings", scope_names[scope]);
+		config_say(c, config_place_of(item->node), CONFIG_E_SHAPE, "%s is a map of settings",
+		           scope_names[scope]);
 	for (uint32_t i = 0; (s = config_setting_at(scope, i)); i++) {
 		const struct config_node *n = item->at[i];
 
@@ -585,7 +621,8 @@ static void read_settings(struct config *c, enum config_scope scope, void *base,
 		else if (n)
 			set_given(c, s, base, n);
 		else if (s->initial[0] == '!')
-			config_say(c, config_place_key(item->node), CONFIG_E_MISSING, "%s without \"%s\"", scope_names[scope], s->path);
+			config_say(c, config_place_key(item->node), CONFIG_E_MISSING, "%s without \"%s\"",
+			           scope_names[scope], s->path);
 	}
 }
 
@@ -594,8 +631,10 @@ static void read_settings(struct config *c, enum config_scope scope, void *base,
 static void check_name(struct config *c, const struct config_node *entry)
 {
 	if (!config_name_legal(entry->key->text))
-		config_say(c, config_place_key(entry), CONFIG_E_NAME,
-			   "\"%.80s\" cannot be a name: 1 to 63 letters, digits, `_` or `-`, and a letter or a digit first", entry->key->text);
+		config_say(
+		    c, config_place_key(entry), CONFIG_E_NAME,
+		    "\"%.80s\" cannot be a name: 1 to 63 letters, digits, `_` or `-`, and a letter or a digit first",
+		    entry->key->text);
 }
 
 static const struct config_node *section(const struct config *c, const char *path, uint32_t max, const char *what)
@@ -603,7 +642,8 @@ static const struct config_node *section(const struct config *c, const char *pat
 	const struct config_node *n = c->root_item.at[config_setting_find(CONFIG_ROOT, path)];
 
 	if (n && n->count > max) {
-		config_say((struct config *)c, config_place_key(n), CONFIG_E_TOO_MANY, "%u %s; a hub holds %u", n->count, what, max);
+		config_say((struct config *)c, config_place_key(n), CONFIG_E_TOO_MANY, "%u %s; a hub holds %u",
+		           n->count, what, max);
 		return NULL;
 	}
 	return n && n->count ? n : NULL;

@@ -33,7 +33,7 @@ static uint64_t now_ns(void)
 }
 
 int config_load(const char *const *paths, uint32_t path_count, const struct config_options *opt, struct config **ret,
-		struct config_report *report)
+                struct config_report *report)
 {
 	struct config *c = calloc(1, sizeof(*c));
 	uint64_t start_ns = now_ns();
@@ -116,7 +116,7 @@ static void image_align(struct image *m)
 static struct mr_config_table table_at(struct image *m, uint64_t count)
 {
 	image_align(m);
-	return (struct mr_config_table){ (uint32_t)m->bytes, (uint32_t)count };
+	return (struct mr_config_table){(uint32_t)m->bytes, (uint32_t)count};
 }
 
 /* Adds a text and its NUL to the strings; returns its offset there. "" is at 0. */
@@ -138,7 +138,8 @@ static void add_listeners(const struct config *c, struct image *m, struct image 
 		struct mr_config_listener l = c->listeners[i].c;
 
 		if (l.order_by == MR_ORDER_FIELD)
-			l.order_path = string_add(strings, c->listeners[i].order, (uint32_t)strlen(c->listeners[i].order));
+			l.order_path =
+			    string_add(strings, c->listeners[i].order, (uint32_t)strlen(c->listeners[i].order));
 		image_add(m, &l, sizeof(l));
 	}
 }
@@ -165,12 +166,12 @@ static void add_routes(const struct config *c, struct image *m, struct mr_config
 	head->routes = table_at(m, c->route_count);
 	for (uint32_t i = 0; i < c->route_count; i++) {
 		const struct config_route *from = &c->routes[i];
-		struct mr_config_route r = { .code = from->code,
-					     .code_count = from->code_count,
-					     .dests = dests,
-					     .dest_count = from->dest_count,
-					     .listeners = listeners,
-					     .listener_count = from->listener_count };
+		struct mr_config_route r = {.code = from->code,
+		                            .code_count = from->code_count,
+		                            .dests = dests,
+		                            .dest_count = from->dest_count,
+		                            .listeners = listeners,
+		                            .listener_count = from->listener_count};
 
 		snprintf(r.name, sizeof(r.name), "%s", from->name);
 		dests += from->dest_count;
@@ -185,12 +186,13 @@ static void add_routes(const struct config *c, struct image *m, struct mr_config
 		image_add(m, c->routes[i].listeners, c->routes[i].listener_count * sizeof(uint16_t));
 }
 
-static struct mr_config_table add_texts(struct image *m, struct image *strings, const struct config_text *texts, uint32_t count)
+static struct mr_config_table add_texts(struct image *m, struct image *strings, const struct config_text *texts,
+                                        uint32_t count)
 {
 	struct mr_config_table t = table_at(m, count);
 
 	for (uint32_t i = 0; i < count; i++) {
-		struct mr_config_const k = { string_add(strings, texts[i].text, texts[i].bytes), texts[i].bytes };
+		struct mr_config_const k = {string_add(strings, texts[i].text, texts[i].bytes), texts[i].bytes};
 
 		image_add(m, &k, sizeof(k));
 	}
@@ -208,7 +210,7 @@ static void add_conditions(const struct config *c, struct image *m, struct image
 	head->regexes = table_at(m, pool->regex_count);
 	for (uint32_t i = 0; i < pool->regex_count; i++) {
 		const struct config_regex *from = &pool->regexes[i];
-		struct mr_config_regex r = { .text = string_add(strings, from->pattern.text, from->pattern.bytes) };
+		struct mr_config_regex r = {.text = string_add(strings, from->pattern.text, from->pattern.bytes)};
 
 		image_align(strings);
 		r.offset = (uint32_t)image_add(strings, from->database, from->bytes);
@@ -220,7 +222,7 @@ static void add_conditions(const struct config *c, struct image *m, struct image
 
 int config_image(const struct config *c, uint64_t generation, void **ret_image, size_t *ret_bytes)
 {
-	struct image m = { 0 }, strings = { 0 };
+	struct image m = {0}, strings = {0};
 	struct mr_config head = c->root.c;
 	int rc;
 

@@ -2,8 +2,9 @@
 /*
  * config_env.c - environment variables MILLRACE_... over the tree that the files made.
  *
- * Called by config_parse() only. A variable's name is matched against the schema and the names of the items that exist, so
- * that names with `_` in them are found whole. It must never guess: what fits twice is an error, what fits nothing a warning.
+ * Called by config_parse() only. A variable's name is matched against the schema and the names of the items that exist,
+ * so that names with `_` in them are found whole. It must never guess: what fits twice is an error, what fits nothing a
+ * warning.
  */
 #include "config_tree.h"
 
@@ -14,7 +15,7 @@
 #define VARIABLES_MAX   10000
 
 /* Variables of the programs and the tests themselves, no settings. A star ends a prefix. */
-static const char *const reserved[] = { "CONFIG", "CORPUS", "BUILD", "LOG", "KEEP", "SEED", "TEST_*" };
+static const char *const reserved[] = {"CONFIG", "CORPUS", "BUILD", "LOG", "KEEP", "SEED", "TEST_*"};
 
 struct variable {
 	const struct config_source *source; /* "NAME=value" */
@@ -24,7 +25,7 @@ struct variable {
 
 static struct config_place place_of_name(const struct variable *v)
 {
-	return (struct config_place){ v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1 };
+	return (struct config_place){v->source, 1, 1, (uint32_t)(v->value - v->source->text) - 1};
 }
 
 static char variable_char(char ch)
@@ -43,7 +44,8 @@ static const char *variable_after(const char *var, const char *path)
 }
 
 /* The setting or group of a scope that @var names, as its path ("journal", "journal.segment"); the type too. */
-static bool variable_setting(enum config_scope scope, const char *var, char *ret_path, const struct config_setting **ret)
+static bool variable_setting(enum config_scope scope, const char *var, char *ret_path,
+                             const struct config_setting **ret)
 {
 	for (uint32_t i = 0; config_setting_at(scope, i); i++) {
 		const struct config_setting *s = config_setting_at(scope, i);
@@ -117,7 +119,8 @@ static void tree_set(struct config_node *map, struct config_node *key, struct co
 }
 
 /* The map at @key of @map; made, in place of anything that is none. */
-static struct config_node *tree_map(struct config *c, const struct variable *v, struct config_node *map, const char *key)
+static struct config_node *tree_map(struct config *c, const struct variable *v, struct config_node *map,
+                                    const char *key)
 {
 	struct config_node *n = config_child(map, key), *key_node;
 
@@ -135,7 +138,7 @@ static struct config_node *tree_map(struct config *c, const struct variable *v, 
 }
 
 static void variable_set(struct config *c, const struct variable *v, struct config_node *map, const char *path,
-			 const struct config_setting *s)
+                         const struct config_setting *s)
 {
 	struct config_node *value = variable_value(c, v, s), *key;
 	const char *dot = strchr(path, '.');
@@ -158,7 +161,7 @@ static void variable_set(struct config *c, const struct variable *v, struct conf
 static const struct {
 	const char *section;
 	enum config_scope scope;
-} sections[] = { { "listeners", CONFIG_LISTENER }, { "destinations", CONFIG_DEST }, { "routes", CONFIG_ROUTE } };
+} sections[] = {{"listeners", CONFIG_LISTENER}, {"destinations", CONFIG_DEST}, {"routes", CONFIG_ROUTE}};
 
 static const char *item_name(const struct config_node *item, uint32_t number, char *room, size_t room_bytes)
 {
@@ -171,8 +174,8 @@ static const char *item_name(const struct config_node *item, uint32_t number, ch
 }
 
 /* LISTENERS_ADT_PORT of an item that exists. Returns how many items fit; the last one is set. */
-static uint32_t variable_item(struct config *c, const struct variable *v, const char *rest, const struct config_node *section,
-			      enum config_scope scope)
+static uint32_t variable_item(struct config *c, const struct variable *v, const char *rest,
+                              const struct config_node *section, enum config_scope scope)
 {
 	char path[MR_NAME_BYTES], room[MR_NAME_BYTES], first[MR_NAME_BYTES] = "";
 	const struct config_setting *s;
@@ -184,8 +187,8 @@ static uint32_t variable_item(struct config *c, const struct variable *v, const 
 		if (!after || *after != '_' || !variable_setting(scope, after + 1, path, &s))
 			continue;
 		if (found++) {
-			config_say(c, place_of_name(v),
-				   CONFIG_E_ENVIRONMENT, "this fits \"%.64s\" and \"%.64s\"", first, name);
+			config_say(c, place_of_name(v), CONFIG_E_ENVIRONMENT, "this fits \"%.64s\" and \"%.64s\"",
+			           first, name);
 			return found;
 		}
 		snprintf(first, sizeof(first), "%s", name);
@@ -199,9 +202,9 @@ static uint32_t variable_item(struct config *c, const struct variable *v, const 
 
 /* LISTENERS_NEW_PORT: the setting is the longest that fits the end, what stands before it the name of a new item. */
 static bool variable_new_item(struct config *c, const struct variable *v, const char *rest, const char *section_name,
-			      enum config_scope scope)
+                              enum config_scope scope)
 {
-	struct config_nearest near = { 0 };
+	struct config_nearest near = {0};
 	struct config_node *section, *item;
 	const struct config_setting *s = NULL;
 	char path[MR_NAME_BYTES], name[MR_NAME_BYTES];
@@ -223,16 +226,16 @@ static bool variable_new_item(struct config *c, const struct variable *v, const 
 	for (item = section->first; item; item = item->next)
 		config_nearest_try(&near, item->key->text, item->key);
 	if (config_nearest_found(&near))
-		config_hint_nearest(config_say(c, place_of_name(v),
-					       CONFIG_E_NEW_BY_VARIABLE, "this makes a new item \"%s\" of %s", name, section_name),
-				    &near);
+		config_hint_nearest(config_say(c, place_of_name(v), CONFIG_E_NEW_BY_VARIABLE,
+		                               "this makes a new item \"%s\" of %s", name, section_name),
+		                    &near);
 	variable_set(c, v, tree_map(c, v, section, name), path, s);
 	return true;
 }
 
 static void variable_apply(struct config *c, const struct variable *v)
 {
-	struct config_nearest near = { 0 };
+	struct config_nearest near = {0};
 	const struct config_setting *s;
 	char path[MR_NAME_BYTES];
 	const char *name;
@@ -264,7 +267,8 @@ static void variable_apply(struct config *c, const struct variable *v)
 		path[n] = 0;
 		config_nearest_try(&near, path, NULL);
 	}
-	config_hint_nearest(config_say(c, place_of_name(v), CONFIG_E_UNKNOWN_VARIABLE, "%.100s fits no setting", name), &near);
+	config_hint_nearest(config_say(c, place_of_name(v), CONFIG_E_UNKNOWN_VARIABLE, "%.100s fits no setting", name),
+	                    &near);
 }
 
 static int by_text(const void *a, const void *b)

@@ -2,8 +2,8 @@
 /*
  * config_parse.c - files to one tree of nodes that know where they stand.
  *
- * Called by config_load() only. Reads YAML (and so JSON) by libyaml's events; every scalar stays text, the schema types it.
- * It must never follow what a text says: no aliases, no tags, no includes, and every size has a limit.
+ * Called by config_load() only. Reads YAML (and so JSON) by libyaml's events; every scalar stays text, the schema types
+ * it. It must never follow what a text says: no aliases, no tags, no includes, and every size has a limit.
  */
 #include "config_tree.h"
 
@@ -20,7 +20,7 @@
 
 static struct config_place place_file(const struct config_source *s)
 {
-	return (struct config_place){ s, 0, 0, 0 };
+	return (struct config_place){s, 0, 0, 0};
 }
 
 struct config_source *config_source_add(struct config *c, const char *name, const char *text, size_t bytes)
@@ -77,13 +77,13 @@ static struct config_place reader_place(const struct reader *r, yaml_mark_t mark
 {
 	uint32_t line = (uint32_t)mark.line + 1;
 
-	return (struct config_place){ r->source, line, (uint32_t)mark.column + 1 + (line == 1 ? r->column_shift : 0), 1 };
+	return (struct config_place){r->source, line, (uint32_t)mark.column + 1 + (line == 1 ? r->column_shift : 0), 1};
 }
 
 /* Line and column of a byte, for what libyaml's byte reader refuses. */
 static struct config_place place_byte(const struct reader *r, size_t offset)
 {
-	struct config_place at = { NULL, 1, 1, 1 };
+	struct config_place at = {NULL, 1, 1, 1};
 	/* `offset` counts from the text that was given to libyaml, which is the end of the source's. */
 	for (size_t i = 0; i < offset + r->column_shift && i < r->source->bytes; i++) {
 		if (r->source->text[i] == '\n') {
@@ -114,8 +114,8 @@ static void say_yaml(struct reader *r)
 		d->source[0] = 0;
 		return;
 	}
-	d = config_say(r->c, reader_place(r, p->problem_mark), CONFIG_E_SYNTAX, "%s%s%s", p->problem ? p->problem : "not YAML",
-		       p->context ? " " : "", p->context ? p->context : "");
+	d = config_say(r->c, reader_place(r, p->problem_mark), CONFIG_E_SYNTAX, "%s%s%s",
+	               p->problem ? p->problem : "not YAML", p->context ? " " : "", p->context ? p->context : "");
 	if (p->context && strstr(p->context, "alias"))
 		config_hint(d, "a value that begins with * or & needs quotes: \"*\"");
 	else if (p->problem && strstr(p->problem, "tab character"))
@@ -152,7 +152,7 @@ static bool refuse_anchor(struct reader *r, const yaml_event_t *e, const yaml_ch
 	if (!anchor && !tag)
 		return false;
 	config_say(r->c, reader_place(r, e->start_mark), CONFIG_E_ALIAS, "%s are not supported: write the value out",
-		   anchor ? "anchors" : "tags");
+	           anchor ? "anchors" : "tags");
 	r->failed = true;
 	return true;
 }
@@ -228,7 +228,7 @@ static struct config_node *read_node(struct reader *r, const yaml_event_t *e, ui
 static void say_duplicate(struct config *c, const struct config_node *again, const struct config_node *first)
 {
 	config_say(c, config_place_key(again), CONFIG_E_DUPLICATE, "\"%.64s\" is given twice; first at %.200s:%u",
-		   again->key->text, first->source->name, first->key->line);
+	           again->key->text, first->source->name, first->key->line);
 }
 
 /* The key and the value of one entry. The event is the key's. */
@@ -252,7 +252,8 @@ static struct config_node *read_entry(struct reader *r, const yaml_event_t *e, u
 	return value;
 }
 
-static struct config_node *read_children(struct reader *r, const yaml_event_t *start, enum config_node_kind kind, uint32_t depth)
+static struct config_node *read_children(struct reader *r, const yaml_event_t *start, enum config_node_kind kind,
+                                         uint32_t depth)
 {
 	struct config_node *parent = node_add(r, kind, start);
 	yaml_event_t e;
@@ -260,7 +261,8 @@ static struct config_node *read_children(struct reader *r, const yaml_event_t *s
 	if (!parent)
 		return NULL;
 	if (depth > CONFIG_DEPTH_MAX) {
-		config_say(r->c, config_place_of(parent), CONFIG_E_TOO_BIG, "nested more than %u deep", CONFIG_DEPTH_MAX);
+		config_say(r->c, config_place_of(parent), CONFIG_E_TOO_BIG, "nested more than %u deep",
+		           CONFIG_DEPTH_MAX);
 		r->failed = true;
 		return NULL;
 	}
@@ -275,7 +277,8 @@ static struct config_node *read_children(struct reader *r, const yaml_event_t *s
 		if (!n)
 			return NULL;
 		if (parent->count >= CONFIG_CHILDREN_MAX) {
-			config_say(r->c, config_place_key(n), CONFIG_E_TOO_BIG, "more than %u entries in one place", CONFIG_CHILDREN_MAX);
+			config_say(r->c, config_place_key(n), CONFIG_E_TOO_BIG, "more than %u entries in one place",
+			           CONFIG_CHILDREN_MAX);
 			r->failed = true;
 			return NULL;
 		}
@@ -302,7 +305,7 @@ static struct config_node *read_node(struct reader *r, const yaml_event_t *e, ui
 		return read_children(r, e, CONFIG_LIST, depth);
 	default: {
 		struct config_diag *d = config_say(r->c, reader_place(r, e->start_mark), CONFIG_E_ALIAS,
-						   "aliases are not supported: write the value out");
+		                                   "aliases are not supported: write the value out");
 
 		config_hint(d, "a value that begins with * needs quotes: \"*\"");
 		r->failed = true;
@@ -328,7 +331,8 @@ static struct config_node *read_document(struct reader *r)
 			break;
 		case YAML_DOCUMENT_START_EVENT:
 			if (tree) {
-				config_say(r->c, reader_place(r, e.start_mark), CONFIG_E_ALIAS, "a second document in one file");
+				config_say(r->c, reader_place(r, e.start_mark), CONFIG_E_ALIAS,
+				           "a second document in one file");
 				r->failed = end = true;
 			}
 			break;
@@ -341,9 +345,10 @@ static struct config_node *read_document(struct reader *r)
 	return r->failed || r->c->no_memory ? NULL : tree;
 }
 
-struct config_node *config_parse_text(struct config *c, const struct config_source *source, const char *yaml, size_t bytes)
+struct config_node *config_parse_text(struct config *c, const struct config_source *source, const char *yaml,
+                                      size_t bytes)
 {
-	struct reader r = { .c = c, .source = source, .column_shift = (uint32_t)(yaml - source->text) };
+	struct reader r = {.c = c, .source = source, .column_shift = (uint32_t)(yaml - source->text)};
 	struct config_node *tree;
 
 	if (!yaml_parser_initialize(&r.parser)) {
@@ -395,7 +400,8 @@ static void parse_source(struct config *c, const struct config_source *s)
 	if (file->kind == CONFIG_MAP)
 		merge(c, file);
 	else
-		config_say(c, config_place_of(file), CONFIG_E_SHAPE, "a configuration is a map: `key: value` lines, or {...} in JSON");
+		config_say(c, config_place_of(file), CONFIG_E_SHAPE,
+		           "a configuration is a map: `key: value` lines, or {...} in JSON");
 }
 
 static void parse_file(struct config *c, const char *path, char *buf)

@@ -43,7 +43,8 @@ struct parser {
 
 /* ---- the pool: every path, constant and expression once ---- */
 
-static int intern(struct config_text **texts, uint32_t *count, uint32_t *room, const char *text, uint32_t bytes, bool again)
+static int intern(struct config_text **texts, uint32_t *count, uint32_t *room, const char *text, uint32_t bytes,
+                  bool again)
 {
 	void *array = *texts;
 
@@ -54,7 +55,7 @@ static int intern(struct config_text **texts, uint32_t *count, uint32_t *room, c
 	if (config_grow(&array, *count, room, sizeof(**texts)))
 		return -ENOMEM;
 	*texts = array;
-	(*texts)[*count] = (struct config_text){ text, bytes };
+	(*texts)[*count] = (struct config_text){text, bytes};
 	return (int)(*count)++;
 }
 
@@ -70,17 +71,18 @@ static int intern_const(struct config *c, const struct config_text *t, bool agai
 }
 
 /*
- * Compiles for the least of CPUs that Vectorscan runs on: the image may be loaded on another machine than it was made on.
- * Returns the serialised database, or NULL with the reason in @reason.
+ * Compiles for the least of CPUs that Vectorscan runs on: the image may be loaded on another machine than it was made
+ * on. Returns the serialised database, or NULL with the reason in @reason.
  */
 static char *compile_regex(const char *pattern, size_t *ret_bytes, char *reason, size_t reason_room)
 {
-	const hs_platform_info_t platform = { .tune = HS_TUNE_FAMILY_GENERIC };
+	const hs_platform_info_t platform = {.tune = HS_TUNE_FAMILY_GENERIC};
 	hs_compile_error_t *error = NULL;
 	hs_database_t *db = NULL;
 	char *bytes = NULL;
 
-	if (hs_compile(pattern, HS_FLAG_SINGLEMATCH | HS_FLAG_DOTALL | HS_FLAG_ALLOWEMPTY, HS_MODE_BLOCK, &platform, &db, &error)) {
+	if (hs_compile(pattern, HS_FLAG_SINGLEMATCH | HS_FLAG_DOTALL | HS_FLAG_ALLOWEMPTY, HS_MODE_BLOCK, &platform,
+	               &db, &error)) {
 		snprintf(reason, reason_room, "%s", error ? error->message : "unknown");
 		hs_free_compile_error(error);
 		return NULL;
@@ -158,7 +160,7 @@ static uint32_t path_bytes(const char *s)
 
 static bool take_path(struct parser *p, uint32_t *ret)
 {
-	struct hl7_error error = { 0 };
+	struct hl7_error error = {0};
 	struct hl7_path path;
 	uint32_t start, n;
 	char *text;
@@ -168,11 +170,12 @@ static bool take_path(struct parser *p, uint32_t *ret)
 	start = p->at;
 	n = path_bytes(p->text + start);
 	if (!n)
-		return fail_at(p, start, 1, CONFIG_E_EXPRESSION, p->text[start] ? "an HL7 path is expected here, as MSH-9.1" :
-			       "it ends where an HL7 path is expected");
+		return fail_at(p, start, 1, CONFIG_E_EXPRESSION,
+		               p->text[start] ? "an HL7 path is expected here, as MSH-9.1"
+		                              : "it ends where an HL7 path is expected");
 	if (hl7_path_compile(p->text + start, n, &path, &error))
 		return fail_at(p, start + (error.offset < n ? error.offset : n - 1), 1, CONFIG_E_PATH,
-			       "this is no HL7 path; they are written as PID-5.1, OBX(*)-3.1 or PID-3[2].4");
+		               "this is no HL7 path; they are written as PID-5.1, OBX(*)-3.1 or PID-3[2].4");
 	text = config_copy(p->c, p->text + start, n);
 	index = text ? intern_path(p->c, text) : -ENOMEM;
 	if (index < 0) {
@@ -184,7 +187,8 @@ static bool take_path(struct parser *p, uint32_t *ret)
 	return true;
 }
 
-/* A quoted string, decoded into the arena. In a regular expression (@regex) a backslash before anything but the quote stays. */
+/* A quoted string, decoded into the arena. In a regular expression (@regex) a backslash before anything but the quote
+ * stays. */
 static bool take_string(struct parser *p, bool regex, struct config_text *ret)
 {
 	char quote = skip_space(p), *out;
@@ -210,13 +214,14 @@ static bool take_string(struct parser *p, bool regex, struct config_text *ret)
 			out[n++] = s[1];
 			p->at++;
 		} else if (s[1]) {
-			return fail_at(p, p->at, 2, CONFIG_E_EXPRESSION, "in a string only \\\\, \\\" and \\' are escapes");
+			return fail_at(p, p->at, 2, CONFIG_E_EXPRESSION,
+			               "in a string only \\\\, \\\" and \\' are escapes");
 		} else {
 			return fail_at(p, start, 1, CONFIG_E_EXPRESSION, "this string has no end");
 		}
 	}
 	p->at++;
-	*ret = (struct config_text){ out, n };
+	*ret = (struct config_text){out, n};
 	return true;
 }
 
@@ -245,7 +250,7 @@ static struct expr *test_new(struct parser *p, uint8_t op, uint32_t path, uint32
 	}
 	e = expr_new(p, OP_TEST, NULL, NULL);
 	if (e)
-		e->insn = (struct mr_config_insn){ .op = op, .path = path, .arg = arg, .arg_count = arg_count };
+		e->insn = (struct mr_config_insn){.op = op, .path = path, .arg = arg, .arg_count = arg_count};
 	return e;
 }
 
@@ -288,7 +293,7 @@ static struct expr *parse_match(struct parser *p, uint32_t path)
 	pool->regexes = array;
 	pool->regexes[pool->regex_count].pattern = text;
 	pool->regexes[pool->regex_count].database =
-		compile_regex(text.text, &pool->regexes[pool->regex_count].bytes, reason, sizeof(reason));
+	    compile_regex(text.text, &pool->regexes[pool->regex_count].bytes, reason, sizeof(reason));
 	if (!pool->regexes[pool->regex_count].database) {
 		snprintf(message, sizeof(message), "this regular expression cannot be used: %s", reason);
 		fail_at(p, start, p->at - start, CONFIG_E_REGEX, message);
@@ -327,8 +332,9 @@ static struct expr *parse_in(struct parser *p, uint32_t path)
 		}
 	} while (take(p, ",") && pool->const_count - first < STRINGS_MAX);
 	if (!take(p, "]")) {
-		fail_at(p, p->at, 1, CONFIG_E_EXPRESSION, pool->const_count - first < STRINGS_MAX ? "`,` or `]` is expected here" :
-			"more than 10000 strings in a list");
+		fail_at(p, p->at, 1, CONFIG_E_EXPRESSION,
+		        pool->const_count - first < STRINGS_MAX ? "`,` or `]` is expected here"
+		                                                : "more than 10000 strings in a list");
 		return NULL;
 	}
 	count = pool->const_count - first;
@@ -379,7 +385,8 @@ static struct expr *parse_comparison(struct parser *p)
 	}
 	skip_space(p);
 	fail_at(p, p->at, 1, CONFIG_E_EXPRESSION,
-		p->text[p->at] == '=' ? "a comparison is written `==`" : "one of == != =~ in `not in` is expected here");
+	        p->text[p->at] == '=' ? "a comparison is written `==`"
+	                              : "one of == != =~ in `not in` is expected here");
 	return NULL;
 }
 
@@ -439,9 +446,12 @@ static struct expr *parse_any(struct parser *p)
 static void say_rest(struct parser *p)
 {
 	const char *s = p->text + p->at;
-	const char *hint = !strncmp(s, "and", 3) ? "`and` is written &&" : !strncmp(s, "or", 2) ? "`or` is written ||" :
-			   *s == '&' ? "`and` is written &&" : *s == '|' ? "`or` is written ||" : *s == ')' ?
-			   "this `)` closes nothing" : "&& or || is expected here";
+	const char *hint = !strncmp(s, "and", 3)  ? "`and` is written &&"
+	                   : !strncmp(s, "or", 2) ? "`or` is written ||"
+	                   : *s == '&'            ? "`and` is written &&"
+	                   : *s == '|'            ? "`or` is written ||"
+	                   : *s == ')'            ? "this `)` closes nothing"
+	                                          : "&& or || is expected here";
 
 	fail_at(p, p->at, 1, CONFIG_E_EXPRESSION, hint);
 }
@@ -478,7 +488,7 @@ static void emit(struct mr_config_insn *code, const struct expr *e, uint32_t bas
 
 int config_route_compile(struct config *c, struct config_route *route)
 {
-	struct parser p = { .c = c, .node = route->when_node, .text = route->when };
+	struct parser p = {.c = c, .node = route->when_node, .text = route->when};
 	struct config_pool *pool = &c->pool;
 	void *code = pool->code;
 	struct expr *e;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_rules.c - what the schema cannot say: values worked out from others, names that refer, settings that do not go together.
+ * config_rules.c - what the schema cannot say: values worked out from others, names that refer, settings that do not go
+ * together.
  *
  * Called by config_check() when every value is read. Rules about a value that was wrong already stay silent.
  */
@@ -36,14 +37,16 @@ static struct config_place place_of_setting(enum config_scope scope, const struc
 static void default_folders(struct config *c)
 {
 	struct mr_config *m = &c->root.c;
-	struct config_place nowhere = { 0 };
+	struct config_place nowhere = {0};
 	char folder[sizeof(m->run)];
 
 	if (c->opt && c->opt->run && config_absolute(c->opt->run, m->run, sizeof(m->run)))
 		config_say(c, nowhere, CONFIG_E_VALUE, "--run: no usable folder");
-	if (!m->data[0] && (mr_data_folder(folder, sizeof(folder)) || config_absolute(folder, m->data, sizeof(m->data))))
+	if (!m->data[0] &&
+	    (mr_data_folder(folder, sizeof(folder)) || config_absolute(folder, m->data, sizeof(m->data))))
 		config_say(c, nowhere, CONFIG_E_VALUE, "no default for \"data\" here: name a folder");
-	if (!m->run[0] && (mr_run_folder(NULL, folder, sizeof(folder)) || config_absolute(folder, m->run, sizeof(m->run))))
+	if (!m->run[0] &&
+	    (mr_run_folder(NULL, folder, sizeof(folder)) || config_absolute(folder, m->run, sizeof(m->run))))
 		config_say(c, nowhere, CONFIG_E_VALUE, "no default for \"run\" here: name a folder");
 }
 
@@ -93,13 +96,15 @@ static uint64_t power_of_two_from(uint64_t n)
 	return p;
 }
 
-static void check_room(struct config *c, const char *path, uint64_t have, uint64_t need, const struct config_listener *largest)
+static void check_room(struct config *c, const char *path, uint64_t have, uint64_t need,
+                       const struct config_listener *largest)
 {
 	if (have >= need)
 		return;
-	config_say(c, place_of_setting(CONFIG_ROOT, &c->root_item, path), CONFIG_E_TOO_SMALL,
-		   "\"%s\" is %llu bytes and must be at least %llu: listener \"%.63s\" takes messages of %u bytes (max_frame)", path,
-		   (unsigned long long)have, (unsigned long long)need, largest->c.name, largest->c.frame_bytes_max);
+	config_say(
+	    c, place_of_setting(CONFIG_ROOT, &c->root_item, path), CONFIG_E_TOO_SMALL,
+	    "\"%s\" is %llu bytes and must be at least %llu: listener \"%.63s\" takes messages of %u bytes (max_frame)",
+	    path, (unsigned long long)have, (unsigned long long)need, largest->c.name, largest->c.frame_bytes_max);
 }
 
 static void journal_sizes(struct config *c)
@@ -125,11 +130,11 @@ static void journal_sizes(struct config *c)
 	}
 	if (m->journal_bytes_max && m->journal_bytes_max < 2 * m->segment_bytes)
 		config_say(c, place_of_setting(CONFIG_ROOT, &c->root_item, "journal.max"), CONFIG_E_CONFLICT,
-			   "\"journal.max\" must hold at least two segments (journal.segment is %llu bytes)",
-			   (unsigned long long)m->segment_bytes);
+		           "\"journal.max\" must hold at least two segments (journal.segment is %llu bytes)",
+		           (unsigned long long)m->segment_bytes);
 	if (m->commit != MR_COMMIT_DURABLE)
 		config_say(c, place_of_setting(CONFIG_ROOT, &c->root_item, "commit"), CONFIG_E_NOT_DURABLE,
-			   "a message acknowledged before it is on disk can be lost: for measurement only");
+		           "a message acknowledged before it is on disk can be lost: for measurement only");
 }
 
 /* ---- listeners ---- */
@@ -143,7 +148,7 @@ struct endpoint {
 
 static struct endpoint endpoint_of(const char *address, uint16_t port)
 {
-	struct endpoint e = { .port = port };
+	struct endpoint e = {.port = port};
 	unsigned char v4[4];
 
 	if (!address[0]) {
@@ -164,7 +169,8 @@ static bool endpoints_meet(const struct endpoint *a, const struct endpoint *b)
 {
 	if (a->port != b->port || !a->port)
 		return false;
-	return a->all || b->all || (a->all_v4 && b->is_v4) || (b->all_v4 && a->is_v4) || memcmp(a->bytes, b->bytes, 16) == 0;
+	return a->all || b->all || (a->all_v4 && b->is_v4) || (b->all_v4 && a->is_v4) ||
+	       memcmp(a->bytes, b->bytes, 16) == 0;
 }
 
 static void check_ports(struct config *c)
@@ -182,64 +188,76 @@ static void check_ports(struct config *c)
 
 			if (!endpoints_meet(&e, &other))
 				continue;
-			config_say(c, at, CONFIG_E_PORT_CLASH, "port %u of listener \"%.63s\" is taken by listener \"%.63s\" (%.100s:%u)",
-				   l->c.port, l->c.name, o->c.name, o->item.node->source->name,
-				   place_of_setting(CONFIG_LISTENER, &o->item, "port").line);
+			config_say(c, at, CONFIG_E_PORT_CLASH,
+			           "port %u of listener \"%.63s\" is taken by listener \"%.63s\" (%.100s:%u)",
+			           l->c.port, l->c.name, o->c.name, o->item.node->source->name,
+			           place_of_setting(CONFIG_LISTENER, &o->item, "port").line);
 			break;
 		}
 		if (endpoints_meet(&e, &metrics))
-			config_say(c, at, CONFIG_E_PORT_CLASH, "port %u of listener \"%.63s\" is taken by the metrics (metrics.port)",
-				   l->c.port, l->c.name);
+			config_say(c, at, CONFIG_E_PORT_CLASH,
+			           "port %u of listener \"%.63s\" is taken by the metrics (metrics.port)", l->c.port,
+			           l->c.name);
 	}
 }
 
 /* ---- destinations ---- */
 
-static const char *const kind_names[] = { "any", "mllp", "file" };
+static const char *const kind_names[] = {"any", "mllp", "file"};
 
 static void check_kind(struct config *c, const struct config_dest *d)
 {
-	const struct config_node *mllp = given(CONFIG_DEST, &d->item, "mllp"), *file = given(CONFIG_DEST, &d->item, "file");
+	const struct config_node *mllp = given(CONFIG_DEST, &d->item, "mllp"),
+	                         *file = given(CONFIG_DEST, &d->item, "file");
 	const struct config_setting *s;
 	enum config_kind kind = mllp ? CONFIG_K_MLLP : CONFIG_K_FILE;
 
 	if (!mllp && !file) {
 		if (!given(CONFIG_DEST, &d->item, "http"))
 			config_say(c, config_place_key(d->item.node), CONFIG_E_MISSING,
-				   "destination \"%.63s\" says not where to: give \"mllp\" or \"file\"", d->item.name);
+			           "destination \"%.63s\" says not where to: give \"mllp\" or \"file\"", d->item.name);
 		return;
 	}
 	if (mllp && file) {
-		config_say(c, config_place_key(file), CONFIG_E_CONFLICT, "a destination has \"mllp\" or \"file\", not both");
+		config_say(c, config_place_key(file), CONFIG_E_CONFLICT,
+		           "a destination has \"mllp\" or \"file\", not both");
 		return;
 	}
 	for (uint32_t i = 0; (s = config_setting_at(CONFIG_DEST, i)); i++) {
 		if (d->item.at[i] && s->kind != CONFIG_K_ANY && s->kind != kind)
-			config_say(c, config_place_key(d->item.at[i]), CONFIG_E_CONFLICT, "\"%s\" is for %s destinations only", s->path,
-				   kind_names[s->kind]);
+			config_say(c, config_place_key(d->item.at[i]), CONFIG_E_CONFLICT,
+			           "\"%s\" is for %s destinations only", s->path, kind_names[s->kind]);
 	}
 }
 
 static void check_dest(struct config *c, struct config_dest *d)
 {
 	struct config_item *item = &d->item;
-	const char *again = d->c.on_error == MR_REJECT_RETRY ? "on_error" : d->c.on_reject == MR_REJECT_RETRY ? "on_reject" : NULL;
+	const char *again = d->c.on_error == MR_REJECT_RETRY    ? "on_error"
+	                    : d->c.on_reject == MR_REJECT_RETRY ? "on_reject"
+	                                                        : NULL;
 
 	check_kind(c, d);
 	if (d->c.window > 1 && again)
 		config_say(c, place_of_setting(CONFIG_DEST, item, "window"), CONFIG_E_CONFLICT,
-			   "a window of %u cannot keep the order together with \"%s: retry\": the messages behind it are sent already",
-			   d->c.window, again);
+		           "a window of %u cannot keep the order together with \"%s: retry\": the messages behind it "
+		           "are sent already",
+		           d->c.window, again);
 	if (d->c.retry_first_ns > d->c.retry_max_ns)
-		config_say(c, place_of_setting(CONFIG_DEST, item, given(CONFIG_DEST, item, "retry.max") ? "retry.max" : "retry.first"),
-			   CONFIG_E_CONFLICT, "\"retry.first\" is longer than \"retry.max\"");
+		config_say(c,
+		           place_of_setting(CONFIG_DEST, item,
+		                            given(CONFIG_DEST, item, "retry.max") ? "retry.max" : "retry.first"),
+		           CONFIG_E_CONFLICT, "\"retry.first\" is longer than \"retry.max\"");
 	if (given(CONFIG_DEST, item, "idle_timeout") && d->c.idle_timeout_ns && d->c.connect == MR_CONNECT_START)
 		config_say(c, place_of_setting(CONFIG_DEST, item, "idle_timeout"), CONFIG_E_CONFLICT,
-			   "\"idle_timeout\" of a destination needs \"connect: demand\"");
+		           "\"idle_timeout\" of a destination needs \"connect: demand\"");
 	if (d->c.file_format != MR_FILE_BATCH && d->c.kind == MR_DEST_FILE &&
 	    (given(CONFIG_DEST, item, "batch.messages") || given(CONFIG_DEST, item, "batch.interval")))
-		config_say(c, place_of_setting(CONFIG_DEST, item, given(CONFIG_DEST, item, "batch.messages") ? "batch.messages" : "batch.interval"),
-			   CONFIG_E_CONFLICT, "\"batch\" needs \"format: batch\"");
+		config_say(
+		    c,
+		    place_of_setting(CONFIG_DEST, item,
+		                     given(CONFIG_DEST, item, "batch.messages") ? "batch.messages" : "batch.interval"),
+		    CONFIG_E_CONFLICT, "\"batch\" needs \"format: batch\"");
 }
 
 static bool is_own_address(const char *host)
@@ -257,7 +275,7 @@ static void check_loop(struct config *c, const struct config_dest *d)
 
 		if (endpoints_meet(&to, &from))
 			config_say(c, place_of_setting(CONFIG_DEST, &d->item, "mllp"), CONFIG_E_LOOP,
-				   "destination \"%.63s\" is listener \"%.63s\" of this hub", d->item.name, l->c.name);
+			           "destination \"%.63s\" is listener \"%.63s\" of this hub", d->item.name, l->c.name);
 	}
 }
 
@@ -271,7 +289,8 @@ static void check_dests(struct config *c)
 		for (uint32_t k = 0; k < i && d->folder; k++) {
 			if (c->dests[k].folder && strcmp(c->dests[k].folder, d->folder) == 0)
 				config_say(c, place_of_setting(CONFIG_DEST, &d->item, "file"), CONFIG_E_CONFLICT,
-					   "destination \"%.63s\" writes into this folder already: give each its own", c->dests[k].item.name);
+				           "destination \"%.63s\" writes into this folder already: give each its own",
+				           c->dests[k].item.name);
 		}
 	}
 }
@@ -296,9 +315,10 @@ struct space {
 	bool unknown; /* some name was wrong: what it meant cannot be said to be missing elsewhere */
 };
 
-static void resolve_one(struct config *c, struct space *space, const struct config_node *n, uint16_t *list, uint32_t *count)
+static void resolve_one(struct config *c, struct space *space, const struct config_node *n, uint16_t *list,
+                        uint32_t *count)
 {
-	struct config_nearest near = { .text = n->text };
+	struct config_nearest near = {.text = n->text};
 	const char *name;
 
 	for (uint32_t i = 0; (name = space->name(c, i)); i++) {
@@ -307,7 +327,8 @@ static void resolve_one(struct config *c, struct space *space, const struct conf
 		if (strcmp(name, n->text) == 0) {
 			for (uint32_t k = 0; k < *count; k++) {
 				if (list[k] == i) {
-					config_say(c, config_place_of(n), CONFIG_E_DUPLICATE, "%s \"%.63s\" is named twice", space->what, name);
+					config_say(c, config_place_of(n), CONFIG_E_DUPLICATE,
+					           "%s \"%.63s\" is named twice", space->what, name);
 					return;
 				}
 			}
@@ -316,12 +337,15 @@ static void resolve_one(struct config *c, struct space *space, const struct conf
 		}
 		config_nearest_try(&near, name, dest ? c->dests[i].item.node->key : c->listeners[i].item.node->key);
 	}
-	config_hint_nearest(config_say(c, config_place_of(n), CONFIG_E_UNKNOWN_NAME, "unknown %s \"%.80s\"", space->what, n->text), &near);
+	config_hint_nearest(
+	    config_say(c, config_place_of(n), CONFIG_E_UNKNOWN_NAME, "unknown %s \"%.80s\"", space->what, n->text),
+	    &near);
 	space->unknown = true;
 }
 
 /* A name, a list of names, or "*" where that is legal. Returns the list (arena), its length in @ret_count. */
-static uint16_t *resolve(struct config *c, struct space *space, const struct config_node *n, bool star, uint32_t *ret_count)
+static uint16_t *resolve(struct config *c, struct space *space, const struct config_node *n, bool star,
+                         uint32_t *ret_count)
 {
 	uint16_t *list = config_alloc(c, (space->count + 1) * sizeof(*list));
 
@@ -348,15 +372,17 @@ static uint16_t *resolve(struct config *c, struct space *space, const struct con
 
 static void resolve_route(struct config *c, struct config_route *r, struct space *listeners, struct space *dests)
 {
-	const struct config_node *from = given(CONFIG_ROUTE, &r->item, "from"), *to = given(CONFIG_ROUTE, &r->item, "to");
+	const struct config_node *from = given(CONFIG_ROUTE, &r->item, "from"),
+	                         *to = given(CONFIG_ROUTE, &r->item, "to");
 
 	r->listeners = resolve(c, listeners, from, true, &r->listener_count);
 	r->dests = resolve(c, dests, to, false, &r->dest_count);
 	if (from && from->kind == CONFIG_LIST && !from->first)
-		config_say(c, config_place_of(from), CONFIG_E_VALUE, "a route from no listener; name one, or \"*\" for all");
+		config_say(c, config_place_of(from), CONFIG_E_VALUE,
+		           "a route from no listener; name one, or \"*\" for all");
 	if (r->dest_count > MR_MSG_DESTS_MAX)
-		config_say(c, config_place_of(to), CONFIG_E_TOO_MANY, "%u destinations; a message may have %u", r->dest_count,
-			   MR_MSG_DESTS_MAX);
+		config_say(c, config_place_of(to), CONFIG_E_TOO_MANY, "%u destinations; a message may have %u",
+		           r->dest_count, MR_MSG_DESTS_MAX);
 	for (uint32_t i = 0; i < r->dest_count; i++)
 		c->dests[r->dests[i]].used = true;
 }
@@ -382,8 +408,9 @@ static void check_reachable(struct config *c, uint32_t number, const struct conf
 			break;
 		if (++taken == r->listener_count)
 			config_say(c, config_place_of(r->item.node), CONFIG_E_UNREACHABLE,
-				   "route \"%.63s\" can never take a message: \"%.63s\" (%.100s:%u) takes them all (routing: first)", r->name,
-				   by->name, by->item.node->source->name, by->item.node->line);
+			           "route \"%.63s\" can never take a message: \"%.63s\" (%.100s:%u) takes them all "
+			           "(routing: first)",
+			           r->name, by->name, by->item.node->source->name, by->item.node->line);
 	}
 	for (uint32_t i = 0; i < r->listener_count && !given(CONFIG_ROUTE, &r->item, "when"); i++) {
 		if (!taken_by[r->listeners[i]])
@@ -400,9 +427,9 @@ static void check_route_names(struct config *c)
 
 			if (strcmp(r->name, o->name) == 0)
 				config_say(c, place_of_setting(CONFIG_ROUTE, named, "name"), CONFIG_E_DUPLICATE,
-					   "two routes are named \"%.63s\"; the other is at %.100s:%u", r->name,
-					   (named == &r->item ? o : r)->item.node->source->name,
-					   (named == &r->item ? o : r)->item.node->line);
+				           "two routes are named \"%.63s\"; the other is at %.100s:%u", r->name,
+				           (named == &r->item ? o : r)->item.node->source->name,
+				           (named == &r->item ? o : r)->item.node->line);
 		}
 	}
 }
@@ -411,8 +438,8 @@ static void check_routes(struct config *c)
 {
 	const struct config_route **taken_by = config_alloc(c, (c->listener_count + 1) * sizeof(*taken_by));
 	bool *named = config_alloc(c, c->listener_count + 1);
-	struct space listeners = { listener_name, "listener", c->listener_count, false };
-	struct space dests = { dest_name, "destination", c->dest_count, false };
+	struct space listeners = {listener_name, "listener", c->listener_count, false};
+	struct space dests = {dest_name, "destination", c->dest_count, false};
 
 	if (!taken_by || !named)
 		return;
@@ -432,13 +459,14 @@ static void check_routes(struct config *c)
 	check_route_names(c);
 	for (uint32_t i = 0; i < c->dest_count && !dests.unknown; i++) {
 		if (!c->dests[i].used)
-			config_say(c, config_place_key(c->dests[i].item.node), CONFIG_E_UNUSED, "no route names destination \"%.63s\"",
-				   c->dests[i].item.name);
+			config_say(c, config_place_key(c->dests[i].item.node), CONFIG_E_UNUSED,
+			           "no route names destination \"%.63s\"", c->dests[i].item.name);
 	}
 	for (uint32_t i = 0; i < c->listener_count && c->route_count && !listeners.unknown; i++) {
 		if (!named[i])
 			config_say(c, config_place_key(c->listeners[i].item.node), CONFIG_E_NO_ROUTE,
-				   "no route names listener \"%.63s\": its messages are unrouted", c->listeners[i].item.name);
+			           "no route names listener \"%.63s\": its messages are unrouted",
+			           c->listeners[i].item.name);
 	}
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_text.c - the small things of the configuration reader: its memory, units, near words, diagnostics and their print.
+ * config_text.c - the small things of the configuration reader: its memory, units, near words, diagnostics and their
+ * print.
  *
  * Called by the other config_*.c files and, for the report, by the control process and the tools. Control process only;
  * it must never exit or print by itself: the caller owns both.
@@ -86,28 +87,28 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-	{ "B", 1 },
-	{ "KiB", 1ull << 10 },
-	{ "MiB", 1ull << 20 },
-	{ "GiB", 1ull << 30 },
-	{ "TiB", 1ull << 40 },
-	{ "KB", 1000ull },
-	{ "kB", 1000ull },
-	{ "MB", 1000ull * 1000 },
-	{ "GB", 1000ull * 1000 * 1000 },
-	{ "TB", 1000ull * 1000 * 1000 * 1000 },
-	{ NULL, 0 },
+    {"B", 1},
+    {"KiB", 1ull << 10},
+    {"MiB", 1ull << 20},
+    {"GiB", 1ull << 30},
+    {"TiB", 1ull << 40},
+    {"KB", 1000ull},
+    {"kB", 1000ull},
+    {"MB", 1000ull * 1000},
+    {"GB", 1000ull * 1000 * 1000},
+    {"TB", 1000ull * 1000 * 1000 * 1000},
+    {NULL, 0},
 };
 
 static const struct unit duration_units[] = {
-	{ "ns", 1 },
-	{ "us", 1000ull },
-	{ "ms", 1000ull * 1000 },
-	{ "s", 1000ull * 1000 * 1000 },
-	{ "min", 60ull * 1000 * 1000 * 1000 },
-	{ "h", 3600ull * 1000 * 1000 * 1000 },
-	{ "d", 86400ull * 1000 * 1000 * 1000 },
-	{ NULL, 0 },
+    {"ns", 1},
+    {"us", 1000ull},
+    {"ms", 1000ull * 1000},
+    {"s", 1000ull * 1000 * 1000},
+    {"min", 60ull * 1000 * 1000 * 1000},
+    {"h", 3600ull * 1000 * 1000 * 1000},
+    {"d", 86400ull * 1000 * 1000 * 1000},
+    {NULL, 0},
 };
 
 /* Decimal digits at the start of @text; returns the first character after them, NULL if there are none or too many. */
@@ -249,8 +250,8 @@ static uint32_t distance(const char *a, const char *b)
 				best = last[j] + 1;
 			if (now[j - 1] + 1 < best)
 				best = now[j - 1] + 1;
-			if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]) &&
-			    before[j - 2] + 1 < best)
+			if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) &&
+			    lower(a[i - 2]) == lower(b[j - 1]) && before[j - 2] + 1 < best)
 				best = before[j - 2] + 1;
 			now[j] = best;
 		}
@@ -286,7 +287,7 @@ bool config_nearest_found(const struct config_nearest *n)
 
 struct config_place config_place_of(const struct config_node *node)
 {
-	return (struct config_place){ node->source, node->line, node->column, node->length ? node->length : 1 };
+	return (struct config_place){node->source, node->line, node->column, node->length ? node->length : 1};
 }
 
 struct config_place config_place_key(const struct config_node *entry)
@@ -348,8 +349,9 @@ static const char *column_at(const char *line, uint32_t column)
 }
 
 /*
- * How many bytes of source and of value the next character of a scalar takes. A double-quoted scalar has escapes; what they
- * make is one byte for those that can stand in a condition, except \u and \U of other characters (then places are near, not exact).
+ * How many bytes of source and of value the next character of a scalar takes. A double-quoted scalar has escapes; what
+ * they make is one byte for those that can stand in a condition, except \u and \U of other characters (then places are
+ * near, not exact).
  */
 static uint32_t step(const char *p, enum config_node_style style)
 {
@@ -472,7 +474,8 @@ void config_hint_nearest(struct config_diag *d, const struct config_nearest *n)
 	if (!config_nearest_found(n))
 		return;
 	if (n->node && n->node->source)
-		config_hint(d, "did you mean \"%s\"? (defined at %.100s:%u)", n->best, n->node->source->name, n->node->line);
+		config_hint(d, "did you mean \"%s\"? (defined at %.100s:%u)", n->best, n->node->source->name,
+		            n->node->line);
 	else
 		config_hint(d, "did you mean \"%s\"?", n->best);
 }
@@ -513,9 +516,11 @@ static const char *level_name(int level)
 static void print_diag(FILE *out, const struct config_diag *d)
 {
 	if (d->line)
-		fprintf(out, "%s:%u:%u: %s[MR%04u]: %s\n", d->file, d->line, d->column, level_name(d->level), d->code, d->text);
+		fprintf(out, "%s:%u:%u: %s[MR%04u]: %s\n", d->file, d->line, d->column, level_name(d->level), d->code,
+		        d->text);
 	else
-		fprintf(out, "%s%s%s[MR%04u]: %s\n", d->file, *d->file ? ": " : "", level_name(d->level), d->code, d->text);
+		fprintf(out, "%s%s%s[MR%04u]: %s\n", d->file, *d->file ? ": " : "", level_name(d->level), d->code,
+		        d->text);
 	if (!d->source[0]) {
 		if (d->hint[0])
 			fprintf(out, "      | %s\n", d->hint);
@@ -550,13 +555,16 @@ static void print_json_string(FILE *out, const char *s)
 
 static void print_json(FILE *out, const struct config_report *r)
 {
-	fprintf(out, "{\"schema\":\"millrace.config.check/1\",\"errors\":%u,\"warnings\":%u,\"files\":%u,\"listeners\":%u,"
-		     "\"destinations\":%u,\"routes\":%u,\"duration\":%.6f,\"diagnostics\":[",
-		r->errors, r->warnings, r->files, r->listeners, r->destinations, r->routes, (double)r->duration_ns / 1e9);
+	fprintf(out,
+	        "{\"schema\":\"millrace.config.check/1\",\"errors\":%u,\"warnings\":%u,\"files\":%u,\"listeners\":%u,"
+	        "\"destinations\":%u,\"routes\":%u,\"duration\":%.6f,\"diagnostics\":[",
+	        r->errors, r->warnings, r->files, r->listeners, r->destinations, r->routes,
+	        (double)r->duration_ns / 1e9);
 	for (uint32_t i = 0; i < r->count; i++) {
 		const struct config_diag *d = &r->diags[i];
 
-		fprintf(out, "%s{\"level\":\"%s\",\"code\":\"MR%04u\",\"file\":", i ? "," : "", level_name(d->level), d->code);
+		fprintf(out, "%s{\"level\":\"%s\",\"code\":\"MR%04u\",\"file\":", i ? "," : "", level_name(d->level),
+		        d->code);
 		print_json_string(out, d->file);
 		fprintf(out, ",\"line\":%u,\"column\":%u,\"length\":%u,\"text\":", d->line, d->column, d->length);
 		print_json_string(out, d->text);

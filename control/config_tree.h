@@ -2,8 +2,9 @@
 /*
  * config_tree.h - what the files of the configuration reader share; nobody else includes it.
  *
- * config_parse.c makes nodes from text and environment, config_check.c turns them into values by the schema, config_route.c
- * compiles conditions, config_compile.c writes the image. Everything lives in the configuration's arena until config_free().
+ * config_parse.c makes nodes from text and environment, config_check.c turns them into values by the schema,
+ * config_route.c compiles conditions, config_compile.c writes the image. Everything lives in the configuration's arena
+ * until config_free().
  */
 #ifndef CONFIG_TREE_H
 #define CONFIG_TREE_H
@@ -37,7 +38,7 @@ struct config_node {
 	const struct config_source *source;
 	uint32_t line, column; /* from 1 */
 	uint32_t end_line;
-	uint32_t length; /* characters to underline */
+	uint32_t length;  /* characters to underline */
 	const char *text; /* CONFIG_SCALAR: its value, NUL-terminated, no NUL inside */
 	uint32_t bytes;
 	uint32_t count;          /* children */
@@ -92,7 +93,8 @@ struct config_root {
 	uint8_t duplicates_action;
 };
 
-/* Where the values of one listener, destination, route or of the top level were given. at[n]: the n-th setting of the scope. */
+/* Where the values of one listener, destination, route or of the top level were given. at[n]: the n-th setting of the
+ * scope. */
 struct config_item {
 	const char *name;
 	const struct config_node *node; /* NULL: nothing was given */
@@ -116,7 +118,7 @@ struct config_route {
 	const char *name;
 	uint16_t *listeners, *dests;
 	uint32_t listener_count, dest_count;
-	const char *when;                    /* NULL: no condition */
+	const char *when; /* NULL: no condition */
 	const struct config_node *when_node;
 	uint32_t code, code_count; /* into the pool */
 	struct config_item item;
@@ -147,7 +149,7 @@ struct config_block;
 struct config {
 	struct config_block *blocks; /* the arena */
 	struct config_source *sources;
-	struct config_report *report; /* while loading */
+	struct config_report *report;     /* while loading */
 	const struct config_options *opt; /* while loading */
 	struct config_node *tree;
 	uint32_t nodes;
@@ -206,7 +208,7 @@ struct config_place config_place_in(const struct config_node *scalar, uint32_t o
 
 /* Adds a diagnostic; returns its slot for a hint, never NULL (a spare one when the report is full). */
 struct config_diag *config_say(struct config *c, struct config_place at, uint32_t code, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+    __attribute__((format(printf, 4, 5)));
 void config_hint(struct config_diag *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void config_hint_nearest(struct config_diag *d, const struct config_nearest *n);
 void config_report_sort(struct config_report *report);
@@ -214,7 +216,8 @@ void config_report_sort(struct config_report *report);
 /* ---- config_parse.c ---- */
 
 /* Reads a YAML text into nodes; adds to the report. Returns NULL for an empty text or on errors. */
-struct config_node *config_parse_text(struct config *c, const struct config_source *source, const char *yaml, size_t bytes);
+struct config_node *config_parse_text(struct config *c, const struct config_source *source, const char *yaml,
+                                      size_t bytes);
 /* All files, merged, and the environment: c->tree. Returns 0 or -ENOMEM; errors of the texts go to the report. */
 int config_parse(struct config *c, const char *const *paths, uint32_t path_count);
 /* A source made of a text that is no file; NULL without memory. */
@@ -234,7 +237,8 @@ int config_check(struct config *c);
 const struct config_setting *config_setting_at(enum config_scope scope, uint32_t n);
 int config_setting_find(enum config_scope scope, const char *path);
 bool config_name_legal(const char *name);
-/* A folder's absolute name, from the current folder. 0, CONFIG_E_VALUE (empty, too long) or CONFIG_E_FILE (no current folder). */
+/* A folder's absolute name, from the current folder. 0, CONFIG_E_VALUE (empty, too long) or CONFIG_E_FILE (no current
+ * folder). */
 int config_absolute(const char *folder, char *ret, size_t room);
 
 /* ---- config_rules.c ---- */

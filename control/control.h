@@ -86,7 +86,8 @@ struct control {
 	enum control_state state;
 	bool announced; /* the ready line is out */
 	bool by_force;
-	int signals; /* SIGTERM and SIGINT received */
+	int signals;     /* SIGTERM and SIGINT received */
+	bool stop_asked; /* by a signal or by an operator */
 	int exit_status;
 	uint64_t started_ns; /* monotonic */
 	uint64_t started_wall_ns;

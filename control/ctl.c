@@ -39,6 +39,20 @@ struct ctl {
 
 /* ---- answering ---- */
 
+json_t *ctl_text(const char *text)
+{
+	json_t *o = text ? json_string(text) : json_null();
+	char clean[1024];
+	size_t n = 0;
+
+	if (o)
+		return o;
+	for (; *text && n < sizeof(clean) - 1; text++)
+		clean[n++] = *text >= 0x20 && *text < 0x7f ? *text : '?';
+	clean[n] = 0;
+	return json_string(clean);
+}
+
 json_t *ctl_error(const char *code, const char *format, ...)
 {
 	char text[400];
@@ -47,7 +61,7 @@ json_t *ctl_error(const char *code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return json_pack("{s:{s:s, s:s}}", "error", "code", code, "text", text);
+	return json_pack("{s:{s:s, s:o}}", "error", "code", code, "text", ctl_text(text));
 }
 
 static const char *ctl_reason(int status)
@@ -271,7 +285,7 @@ static void ctl_queue_path(struct control *c, struct evhttp_request *request, co
 static void ctl_drain(struct control *c, struct evhttp_request *request)
 {
 	ctl_reply(request, 202, json_pack("{s:b}", "draining", 1));
-	c->signals++;
+	c->stop_asked = true;
 	if (!c->adopting)
 		supervise_drain(c);
 }

@@ -34,6 +34,9 @@ void ctl_call_reply(struct ctl_call *call, int status, json_t *body);
 /** ctl_reply - answer at once. @body is consumed. */
 void ctl_reply(struct evhttp_request *request, int status, json_t *body);
 
+/** ctl_text - a JSON string whatever the bytes are (what is not UTF-8 is shown as `?`); NULL becomes null. */
+json_t *ctl_text(const char *text);
+
 /** ctl_error - {"error": {"code", "text"}}. */
 json_t *ctl_error(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -37,7 +37,7 @@ static void json_put_seconds(json_t *o, const char *key, uint64_t ns)
 
 static void json_put_text(json_t *o, const char *key, const char *text)
 {
-	json_object_set_new(o, key, text ? json_string(text) : json_null());
+	json_object_set_new(o, key, ctl_text(text));
 }
 
 static void json_put_time(json_t *o, const char *key, uint64_t realtime_ns)
@@ -252,7 +252,7 @@ static json_t *json_target(struct control *c, const struct mr_config_dest *d)
 	const char *host = mr_config_string(c->cfg, d->host);
 
 	if (d->kind == MR_DEST_FILE)
-		return json_string(mr_config_string(c->cfg, d->path));
+		return ctl_text(mr_config_string(c->cfg, d->path));
 	return json_sprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, d->port);
 }
 

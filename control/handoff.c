@@ -274,10 +274,12 @@ static bool handoff_hello(struct link *l, const struct mr_link_msg *m)
 		return true;
 	}
 	handoff_welcome(p);
-	if (adopt)
+	if (adopt) {
+		trouble_process_gone(c, p); /* it tells them again; the end of one may have been lost with the link */
 		supervise_adopted(p, m->u.hello.state);
-	else
+	} else {
 		handoff_equip(p);
+	}
 	handoff_send_items(p);
 	if (p->kind == MR_KIND_CONNECTOR)
 		peers_announce(p);

@@ -154,6 +154,7 @@ static void main_on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct control *c = arg;
 
+	c->stop_asked = true;
 	c->signals++;
 	if (c->signals > 1) {
 		log_event(LOG_KILLED, NULL,

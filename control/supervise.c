@@ -34,7 +34,7 @@
 #define SUPERVISE_RECOVER_NS      300000000000ull /* while it starts or recovers: reading a journal can take its time */
 #define SUPERVISE_HELLO_NS        20000000000ull  /* from start to HELLO, or without a link */
 #define SUPERVISE_START_PARTIAL_S 60              /* then accept with the workers that are ready */
-#define SUPERVISE_DRAIN_EXTRA_NS  5000000000ull
+#define SUPERVISE_DRAIN_EXTRA_NS  10000000000ull /* the processes end by themselves 5 s after drain_timeout */
 
 static void supervise_progress(struct control *c);
 static void supervise_gone(struct process *p, int status, bool known);

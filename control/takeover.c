@@ -152,7 +152,7 @@ static void takeover_end(struct control *c)
 	control_each (c, p)
 		if (p->pid && p->ready)
 			takeover_complete_process(p);
-	if (c->signals)
+	if (c->stop_asked)
 		supervise_drain(c);
 	else
 		supervise_start(c);

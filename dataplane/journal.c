@@ -3,9 +3,9 @@
  * journal.c - append, commit, look up: the path every message takes through the journal.
  *
  * Called by the pipeline (ingress, queues) on the core that owns the journal, never by another thread. An append is a
- * copy into the shared tail; journal_flush() hands whole blocks to the disk through io.h and journal_io() learns what is
- * durable. It must never wait for the disk after journal_open(), never allocate, and never call something durable that
- * has a gap before it.
+ * copy into the shared tail; journal_flush() hands whole blocks to the disk through io.h and journal_io() learns what
+ * is durable. It must never wait for the disk after journal_open(), never allocate, and never call something durable
+ * that has a gap before it.
  */
 #include "journal_internal.h"
 
@@ -127,7 +127,7 @@ static void roll(struct journal *j)
 		append_pad(j, j->segment_end);
 	}
 	journal_publish_end(j, resume);
-	j->cuts[(j->cut_first + j->cut_count++) % JOURNAL_CUTS_MAX] = (struct journal_cut){ to, resume };
+	j->cuts[(j->cut_first + j->cut_count++) % JOURNAL_CUTS_MAX] = (struct journal_cut){to, resume};
 	journal_segment_roll(j, to);
 	journal_append_names(j);
 }
@@ -197,12 +197,14 @@ uint64_t journal_reserve_bytes(const struct journal *j)
 	return part < JOURNAL_RESERVE_MAX ? part : JOURNAL_RESERVE_MAX;
 }
 
-/* Largest record that always finds room again, whatever stands before it: two must fit the tail, one an empty segment. */
+/* Largest record that always finds room again, whatever stands before it: two must fit the tail, one an empty segment.
+ */
 static bool record_possible(const struct journal *j, uint64_t bytes)
 {
 	uint64_t overhead = journal_names_bytes(j) + JOURNAL_SLACK_BYTES + MR_JOURNAL_BLOCK;
 
-	return bytes + overhead + journal_reserve_bytes(j) <= j->segment_bytes && 2 * bytes + 2 * overhead <= j->tail_bytes;
+	return bytes + overhead + journal_reserve_bytes(j) <= j->segment_bytes &&
+	       2 * bytes + 2 * overhead <= j->tail_bytes;
 }
 
 enum journal_room journal_room(const struct journal *j, uint32_t payload_bytes, uint32_t dest_count)
@@ -220,7 +222,7 @@ enum journal_room journal_room(const struct journal *j, uint32_t payload_bytes, 
 }
 
 uint64_t journal_append_message(struct journal *j, const struct mr_rec_message *m, const uint16_t *dests,
-				const void *payload, uint64_t *ret_position)
+                                const void *payload, uint64_t *ret_position)
 {
 	uint32_t head = mr_rec_payload_offset(m->dest_count), bytes = head + m->payload_bytes;
 	struct mr_rec *r;
@@ -260,10 +262,12 @@ int journal_set_config(struct journal *j, const struct mr_config *cfg)
 	if (journal_fits_segment(j->appended, mr_align_up(journal_names_bytes(j), 8), j->segment_end) &&
 	    fits_tail(j, j->appended, journal_names_bytes(j)) && !j->failed) {
 		journal_append_names(j);
+		journal_carry_cancel(j);
 		return 0;
 	}
 	if (!j->failed && can_roll(j, 0)) {
 		roll(j); /* every segment begins with the names */
+		journal_carry_cancel(j);
 		return 0;
 	}
 	j->cfg = before;
@@ -278,7 +282,7 @@ static void start_write(struct journal *j, struct journal_write *w)
 
 	w->waiting = false;
 	io_write(j->io, w->fd, journal_ring_at(j, w->from), (uint32_t)(w->to - w->from), w->from % j->segment_bytes,
-		 j->io_tag | (JOURNAL_TAG_WRITE + slot));
+	         j->io_tag | (JOURNAL_TAG_WRITE + slot));
 }
 
 static void submit(struct journal *j, uint64_t to)
@@ -287,7 +291,7 @@ static void submit(struct journal *j, uint64_t to)
 	struct segment *s = journal_segment_find(j, j->submitted);
 
 	must(s && s->write_fd >= 0);
-	*w = (struct journal_write){ .from = j->submitted, .to = to, .start_ns = io_now(j->io), .fd = s->write_fd };
+	*w = (struct journal_write){.from = j->submitted, .to = to, .start_ns = io_now(j->io), .fd = s->write_fd};
 	j->submitted = to;
 	start_write(j, w);
 	journal_count(j, MR_M_W_JOURNAL_WRITES, 1);
@@ -357,7 +361,7 @@ static void write_done(struct journal *j, struct journal_write *w, int32_t resul
 		w->done = true;
 		if (j->region)
 			mr_hist_record(mr_region_value(j->region, MR_M_W_JOURNAL_FSYNC, MR_SCOPE_WORKER, 0),
-				       io_now(j->io) - w->start_ns);
+			               io_now(j->io) - w->start_ns);
 		advance(j);
 		return;
 	}
@@ -389,8 +393,8 @@ void journal_io(struct journal *j, const struct io_event *e)
 }
 
 /*
- * A PAD tells how far the journal was durable before its own batch, so a reader cannot know of the last batch whether it was
- * acknowledged. When there is time for it, one more block says so: then damage to it cannot pass for a crash.
+ * A PAD tells how far the journal was durable before its own batch, so a reader cannot know of the last batch whether
+ * it was acknowledged. When there is time for it, one more block says so: then damage to it cannot pass for a crash.
  */
 static void mark_when_idle(struct journal *j, uint64_t now_ns)
 {

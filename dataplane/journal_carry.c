@@ -2,13 +2,15 @@
 /*
  * journal_carry.c - giving up a finished segment although an older one is still needed.
  *
- * A dead letter may keep an old segment for weeks; the segments after it must not stay for that. But they hold outcomes of
- * the old one's messages, and without those a start would deliver the messages again. So before such a segment goes, its
- * index is read in the background and the outcomes that still matter are appended again, with a note that the segment's
- * absence is meant; when that is on disk the segment goes. Called from the journal's tick and completions, on its
- * core. It never blocks, and if it cannot vouch for an outcome the segment stays.
+ * A dead letter may keep an old segment for weeks; the segments after it must not stay for that. But they hold outcomes
+ * of the old one's messages, and without those a start would deliver the messages again. So before such a segment goes,
+ * its index is read in the background and the outcomes that still matter are appended again, with a note that the
+ * segment's absence is meant; when that is on disk the segment goes. Called from the journal's tick and completions, on
+ * its core. It never blocks, and if it cannot vouch for an outcome the segment stays.
  */
 #include "journal_internal.h"
+
+#include "abi/mr_ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +59,7 @@ void journal_carry_begin(struct journal *j, struct segment *s)
 	c->count = 0;
 	c->dest_count = 0;
 	c->crc = j->seed;
+	c->cancelled = false;
 	read_on(j);
 }
 
@@ -96,7 +99,15 @@ static void take_names(struct journal *j, const struct mr_rec *r)
 		j->carry.dest[i] = dest_now(j, name);
 }
 
-/* Returns 0, -EAGAIN (no room now), -ENOENT (an outcome for a name that is gone: nobody could write it down again). */
+static bool is_final(const struct mr_rec_outcome *o)
+{
+	return o->result == MR_RESULT_DELIVERED || o->result == MR_RESULT_DROPPED || o->result == MR_RESULT_DISCARDED;
+}
+
+/*
+ * Returns 0, -EAGAIN (no room now), -ENOENT (an outcome that nobody could write down again: its destination's name is
+ * gone, or it is not the last word, and a later one must not be followed by it).
+ */
 static int take_outcomes(struct journal *j, const struct mr_rec *r)
 {
 	struct journal_carry *c = &j->carry;
@@ -110,7 +121,7 @@ static int take_outcomes(struct journal *j, const struct mr_rec *r)
 
 		if (sequence >= c->sequence || !journal_segment_find(j, o->position))
 			continue;
-		if (o->dest >= c->dest_count || c->dest[o->dest] == UINT16_MAX)
+		if (!is_final(o) || o->dest >= c->dest_count || c->dest[o->dest] == UINT16_MAX)
 			return -ENOENT;
 		c->outcomes[c->count] = *o;
 		c->outcomes[c->count++].dest = c->dest[o->dest];
@@ -221,10 +232,23 @@ static void after_step(struct journal *j, int err)
 		read_on(j);
 }
 
+/** journal_carry_cancel - the numbers of the destinations change: what was translated is void. It begins anew later. */
+void journal_carry_cancel(struct journal *j)
+{
+	if (j->carry.step == CARRY_PAUSED)
+		stop(j);
+	else if (j->carry.step == CARRY_READING)
+		j->carry.cancelled = true;
+}
+
 /** journal_carry_io - the read is done. */
 void journal_carry_io(struct journal *j, int32_t result)
 {
 	must(j->carry.step == CARRY_READING);
+	if (j->carry.cancelled) {
+		stop(j);
+		return;
+	}
 	if (result <= 0) {
 		journal_count(j, MR_M_W_JOURNAL_ERRORS, result < 0);
 		give_up(j);

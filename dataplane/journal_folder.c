@@ -2,7 +2,8 @@
 /*
  * journal_folder.c - what is in a journal's folder: segments, spares, and whose they are.
  *
- * Called by journal_recover.c at start; it may block and allocate. Nothing that might be a segment is ever removed here.
+ * Called by journal_recover.c at start; it may block and allocate. Nothing that might be a segment is ever removed
+ * here.
  */
 #include "journal_internal.h"
 
@@ -32,8 +33,7 @@ static bool is_segment(const char *name, const char *suffix, uint64_t *ret)
 {
 	char *end;
 
-	if (strlen(name) != 16 + strlen(suffix) || strcmp(name + 16, suffix) ||
-	    strspn(name, "0123456789abcdef") != 16)
+	if (strlen(name) != 16 + strlen(suffix) || strcmp(name + 16, suffix) || strspn(name, "0123456789abcdef") != 16)
 		return false;
 	*ret = strtoull(name, &end, 16);
 	return true;
@@ -100,10 +100,11 @@ static int list_all(struct listing *r)
 	return err;
 }
 
-/** journal_folder_list - the sequences of all segments, ascending (the caller frees them); takes the spares, drops leftovers. */
+/** journal_folder_list - the sequences of all segments, ascending (the caller frees them); takes the spares, drops
+ * leftovers. */
 int journal_folder_list(struct journal *j, uint64_t **ret_sequences, uint32_t *ret_count)
 {
-	struct listing r = { .j = j };
+	struct listing r = {.j = j};
 	int err = list_all(&r);
 
 	if (err) {
@@ -139,7 +140,8 @@ int journal_folder_read(const struct journal *j, const char *name, void *p, uint
 	return err;
 }
 
-/** journal_folder_header - the header of a segment. Returns 0, -EPROTO or -EBADMSG (of no use, but @ret is filled), -errno. */
+/** journal_folder_header - the header of a segment. Returns 0, -EPROTO or -EBADMSG (of no use, but @ret is filled),
+ * -errno. */
 int journal_folder_header(const struct journal *j, uint64_t sequence, struct mr_segment_header *ret)
 {
 	char name[32];
@@ -153,10 +155,12 @@ int journal_folder_header(const struct journal *j, uint64_t sequence, struct mr_
 /** journal_folder_is_ours - does this good header belong to segment @sequence of this journal? */
 bool journal_folder_is_ours(const struct journal *j, uint64_t sequence, const struct mr_segment_header *h)
 {
-	return h->sequence == sequence && h->segment_bytes == j->segment_bytes && !memcmp(h->uuid, j->uuid, sizeof(h->uuid));
+	return h->sequence == sequence && h->segment_bytes == j->segment_bytes &&
+	       !memcmp(h->uuid, j->uuid, sizeof(h->uuid));
 }
 
-/** journal_folder_identify - who are we? The newest good header says. Returns 0, -ENOENT (nothing was ever written), -EPROTO (not a journal). */
+/** journal_folder_identify - who are we? The newest good header says. Returns 0, -ENOENT (nothing was ever written),
+ * -EPROTO (not a journal). */
 int journal_folder_identify(struct journal *j, const uint64_t *sequences, uint32_t count)
 {
 	struct mr_segment_header h;

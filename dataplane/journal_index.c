@@ -190,7 +190,7 @@ static void write_head(struct journal *j, struct index_out *o)
 	}
 	o->writing++;
 	io_write(j->io, o->fd, &o->head, sizeof(o->head), 0,
-		 j->io_tag | (JOURNAL_TAG_INDEX_HEAD + (uint32_t)(o - j->index.out)));
+	         j->io_tag | (JOURNAL_TAG_INDEX_HEAD + (uint32_t)(o - j->index.out)));
 }
 
 /** journal_index_written - finish what can be finished: all its buffers written and its segment on disk. */

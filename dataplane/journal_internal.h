@@ -17,28 +17,29 @@
 #include "journal.h"
 #include "abi/mr_config.h"
 
-#define JOURNAL_WRITES_MAX   8            /* in flight */
-#define JOURNAL_WRITE_BYTES  (1u << 20)   /* at most, each */
-#define JOURNAL_GATHER_BYTES (16u << 10)  /* with something in flight, start another write from here on */
-#define JOURNAL_TRIES_MAX    20           /* of one write, one a tick: about 2 s */
-#define JOURNAL_CUTS_MAX     8
-#define JOURNAL_SEGMENTS_MAX 16384
-#define JOURNAL_SPARES_MAX   8
+#define JOURNAL_WRITES_MAX    8           /* in flight */
+#define JOURNAL_WRITE_BYTES   (1u << 20)  /* at most, each */
+#define JOURNAL_GATHER_BYTES  (16u << 10) /* with something in flight, start another write from here on */
+#define JOURNAL_TRIES_MAX     20          /* of one write, one a tick: about 2 s */
+#define JOURNAL_CUTS_MAX      8
+#define JOURNAL_SEGMENTS_MAX  16384
+#define JOURNAL_SPARES_MAX    8
 #define JOURNAL_SPARES_WANTED 2
-#define JOURNAL_SPARES_EXTRA  2           /* of done segments: cheaper than to make new ones */
-#define JOURNAL_FILES_MAX    64           /* read descriptors kept open */
-#define JOURNAL_RESERVE_MAX  (4u << 20)   /* of the last segment: for outcomes */
-#define JOURNAL_RETRY_NS     1000000000ull /* after a failed attempt to make a segment; free space is looked at as often */
-#define JOURNAL_SETTLE_NS    100000000ull /* a sealed segment is not given up before its messages can be pinned */
-#define JOURNAL_MARK_NS      1000000000ull /* idle so long: write down how far it is durable */
-#define JOURNAL_HOLD_NS      100000000ull /* while full: outcomes wait this long for company */
-#define JOURNAL_SLACK_BYTES  (3u * MR_JOURNAL_BLOCK) /* what closing batches may add behind a record */
+#define JOURNAL_SPARES_EXTRA  2             /* of done segments: cheaper than to make new ones */
+#define JOURNAL_FILES_MAX     64            /* read descriptors kept open */
+#define JOURNAL_RESERVE_MAX   (4u << 20)    /* of the last segment: for outcomes */
+#define JOURNAL_RETRY_NS      1000000000ull /* after a failed attempt to make a segment; free space is looked at as often \
+	                                     */
+#define JOURNAL_SETTLE_NS 100000000ull /* a sealed segment is not given up before its messages can be pinned */
+#define JOURNAL_MARK_NS     1000000000ull           /* idle so long: write down how far it is durable */
+#define JOURNAL_HOLD_NS     100000000ull            /* while full: outcomes wait this long for company */
+#define JOURNAL_SLACK_BYTES (3u * MR_JOURNAL_BLOCK) /* what closing batches may add behind a record */
 
 /* Low 16 bits of the tags of our file requests. */
 enum journal_tag {
-	JOURNAL_TAG_WRITE = 0,        /* + slot */
-	JOURNAL_TAG_MAKE = 0x100,     /* the one step of making a segment that is under way */
-	JOURNAL_TAG_INDEX = 0x200,    /* + buffer */
+	JOURNAL_TAG_WRITE = 0,     /* + slot */
+	JOURNAL_TAG_MAKE = 0x100,  /* the one step of making a segment that is under way */
+	JOURNAL_TAG_INDEX = 0x200, /* + buffer */
 	JOURNAL_TAG_INDEX_HEAD = 0x300,
 	JOURNAL_TAG_STATE = 0x400,
 	JOURNAL_TAG_CARRY = 0x500,
@@ -49,7 +50,7 @@ enum segment_state {
 	SEGMENT_PREPARING, /* has its name; header being written */
 	SEGMENT_READY,     /* the next one */
 	SEGMENT_CURRENT,
-	SEGMENT_CLOSING,   /* full, last bytes on their way to the disk */
+	SEGMENT_CLOSING, /* full, last bytes on their way to the disk */
 	SEGMENT_SEALED,
 };
 
@@ -61,9 +62,9 @@ struct segment {
 	uint64_t sealed_ns; /* monotonic; 0: before this start */
 	uint64_t file_used; /* clock of the last use of read_fd; 0: not open */
 	int read_fd;
-	int write_fd;       /* -1 once sealed */
-	uint32_t state;     /* enum segment_state */
-	bool stays;         /* may go only as the oldest: what it holds of others cannot be carried on */
+	int write_fd;   /* -1 once sealed */
+	uint32_t state; /* enum segment_state */
+	bool stays;     /* may go only as the oldest: what it holds of others cannot be carried on */
 };
 
 struct journal_write {
@@ -95,25 +96,25 @@ struct segment_block { /* one block, for the header */
 	char rest[MR_JOURNAL_BLOCK - sizeof(struct mr_segment_header)];
 };
 
-#define INDEX_BUFFERS 4
+#define INDEX_BUFFERS      4
 #define INDEX_BUFFER_BYTES (256u << 10)
 
 struct index_out { /* the index of one segment, being written */
 	struct mr_index_header head;
-	int fd;            /* -1: none */
-	uint32_t writing;  /* requests in flight */
-	int32_t buffer;    /* being filled, -1: none */
-	uint32_t used;     /* of it */
-	uint64_t offset;   /* in the file, of the buffer's first byte */
-	bool closing;      /* segment full: finish when it is on disk */
+	int fd;           /* -1: none */
+	uint32_t writing; /* requests in flight */
+	int32_t buffer;   /* being filled, -1: none */
+	uint32_t used;    /* of it */
+	uint64_t offset;  /* in the file, of the buffer's first byte */
+	bool closing;     /* segment full: finish when it is on disk */
 	bool head_written;
-	bool failed;             /* given up; goes when its last request is done */
+	bool failed; /* given up; goes when its last request is done */
 };
 
 struct journal_index {
 	struct index_out out[2]; /* current, and the one before it that is not finished yet */
 	uint32_t current;
-	bool sync;               /* start-up: write at once */
+	bool sync; /* start-up: write at once */
 	struct {
 		char *data;
 		int32_t owner; /* out[] number while in use, else -1 */
@@ -128,7 +129,8 @@ enum carry_step { CARRY_IDLE, CARRY_READING, CARRY_PAUSED, CARRY_WAITING };
 
 struct journal_carry {
 	uint32_t step; /* enum carry_step */
-	int fd;        /* of the index */
+	bool cancelled;
+	int fd; /* of the index */
 	uint64_t sequence;
 	uint64_t offset, end; /* in the index: next record, end of the data */
 	uint64_t last;        /* position of the last record taken */
@@ -144,7 +146,7 @@ struct journal_carry {
 struct journal_state { /* file `state`: where recovery may begin. Only ever an accelerator */
 	uint64_t magic;
 	uint32_t version;
-	uint32_t crc; /* CRC-32C, from the seed, of the rest */
+	uint32_t crc;              /* CRC-32C, from the seed, of the rest */
 	uint64_t first_unfinished; /* sequence: nothing before it is unfinished */
 	uint64_t pad[5];
 };
@@ -157,9 +159,9 @@ struct journal {
 	uint32_t core;
 	bool adopted;
 	bool failed;
-	bool full;        /* the last attempt to make room failed: outcomes only */
+	bool full; /* the last attempt to make room failed: outcomes only */
 	bool low_space;
-	uint8_t commit;   /* enum mr_commit */
+	uint8_t commit; /* enum mr_commit */
 	const struct mr_config *cfg;
 	struct mr_region_writer *region;
 
@@ -186,7 +188,7 @@ struct journal {
 
 	struct segment *segments; /* sorted by sequence */
 	uint32_t segment_count;
-	uint32_t current; /* index in segments */
+	uint32_t current;  /* index in segments */
 	uint32_t found_at; /* last hit of journal_segment_find() */
 	uint32_t files_open;
 	uint64_t clock;
@@ -250,6 +252,7 @@ int journal_index_load(const struct journal *j, uint64_t sequence, struct mr_ind
 
 /* journal_carry.c */
 void journal_carry_begin(struct journal *j, struct segment *s);
+void journal_carry_cancel(struct journal *j);
 void journal_carry_io(struct journal *j, int32_t result);
 struct segment *journal_carry_tick(struct journal *j);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * journal_open.c - a journal's first and last moments: memory, tail, recovery, the first block of an epoch, the last word.
+ * journal_open.c - a journal's first and last moments: memory, tail, recovery, the first block of an epoch, the last
+ * word.
  *
  * Called by the core that is to own the journal, at start or when it adopts an orphan, and when it stops. It allocates
  * everything the journal will ever use, and it waits for the disk; nothing here runs while messages flow.
@@ -43,7 +44,7 @@ static int tail_create(struct journal *j)
 	j->ring = at + MR_TAIL_HEAD;
 	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, j->tail_fd, 0) == MAP_FAILED ||
 	    mmap(at + bytes, j->tail_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, j->tail_fd, MR_TAIL_HEAD) ==
-		    MAP_FAILED)
+	        MAP_FAILED)
 		return -errno;
 	return 0;
 }
@@ -133,9 +134,9 @@ static int make_pools(struct journal *j)
 }
 
 int journal_open(const struct journal_params *p, struct io *io, const struct journal_found *found,
-		 struct journal_recovery *ret_recovery, struct journal **ret)
+                 struct journal_recovery *ret_recovery, struct journal **ret)
 {
-	struct journal_recovery recovery = { .corrupt_position = UINT64_MAX };
+	struct journal_recovery recovery = {.corrupt_position = UINT64_MAX};
 	struct journal *j = calloc(1, sizeof(*j));
 	int err, damaged = 0;
 
@@ -174,8 +175,8 @@ fail:
 /* The last word of a journal closed in good order. Blocks for one small write. */
 static void say_stop(struct journal *j)
 {
-	if (!j->segment_count || j->failed || j->written != j->appended || !journal_idle(j) || j->written % MR_JOURNAL_BLOCK ||
-	    !journal_fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
+	if (!j->segment_count || j->failed || j->written != j->appended || !journal_idle(j) ||
+	    j->written % MR_JOURNAL_BLOCK || !journal_fits_segment(j->appended, MR_JOURNAL_BLOCK, j->segment_end))
 		return;
 	journal_append_event(j, MR_EVENT_STOP, 0);
 	(void)write_out(j); /* if it fails, the next start finds a journal that was not closed: no harm */

@@ -3,8 +3,9 @@
  * journal_pending.c - at start: which messages of a journal are not finished everywhere, told from its records alone.
  *
  * Called by journal_recover.c, which feeds it every record twice: first journal_pending_feed() marks what each outcome
- * finishes, then journal_pending_emit() hands on what is left, and what is young enough to be sent again, in order. Numbers
- * in the journal are translated by name to those of the present configuration. It may allocate; 24 bytes a message.
+ * finishes, then journal_pending_emit() hands on what is left, and what is young enough to be sent again, in order.
+ * Numbers in the journal are translated by name to those of the present configuration. It may allocate; 24 bytes a
+ * message.
  */
 #include "journal_internal.h"
 
@@ -25,7 +26,7 @@ struct entry {
 	uint32_t pad;
 };
 
-struct set { /* a list of destinations that messages have in common */
+struct set {                   /* a list of destinations that messages have in common */
 	uint32_t first, count; /* in set_ids */
 	uint32_t crc;
 };
@@ -220,7 +221,7 @@ static int set_find(struct journal_pending *p, const uint16_t *ids, uint32_t n, 
 	    grow((void **)&p->set_ids, &p->set_id_room, sizeof(*ids), p->set_id_count + n))
 		return -ENOMEM;
 	memcpy(p->set_ids + p->set_id_count, ids, n * sizeof(*ids));
-	p->sets[p->set_count] = (struct set){ .first = p->set_id_count, .count = n, .crc = crc };
+	p->sets[p->set_count] = (struct set){.first = p->set_id_count, .count = n, .crc = crc};
 	p->set_id_count += n;
 	p->table[at] = ++p->set_count;
 	*ret = p->last_set = p->set_count - 1;

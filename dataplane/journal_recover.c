@@ -28,7 +28,7 @@ struct recover {
 	struct journal_recovery *out;
 	uint64_t *sequences;
 	uint32_t count;
-	char *memory; /* one segment */
+	char *memory;      /* one segment */
 	uint64_t *dropped; /* sequences that are missing on purpose */
 	uint32_t dropped_count, dropped_room;
 	uint32_t epoch;
@@ -85,14 +85,14 @@ static int take(struct recover *r, const struct mr_rec *rec)
 		journal_pending_emit(r->pending, rec, r->found);
 		return 0;
 	}
+	if (rec->epoch > r->epoch_max)
+		r->epoch_max = rec->epoch;
 	if (rec->type == MR_REC_MESSAGE)
 		r->out->messages++;
 	else if (rec->type == MR_REC_OUTCOME)
 		r->out->outcomes += (rec->bytes - sizeof(*rec)) / sizeof(struct mr_rec_outcome);
 	else if (rec->type == MR_REC_EVENT && ((const struct mr_rec_event *)(rec + 1))->kind == MR_EVENT_DROPPED)
 		return note_dropped(r, ((const struct mr_rec_event *)(rec + 1))->arg);
-	if (rec->epoch > r->epoch_max)
-		r->epoch_max = rec->epoch;
 	return journal_pending_feed(r->pending, rec);
 }
 
@@ -378,7 +378,8 @@ static int go_on(struct recover *r)
 	int err;
 
 	for (uint32_t i = r->count > 3 ? r->count - 3 : 0; i < r->count; i++)
-		if (!journal_folder_header(j, r->sequences[i], &h) && journal_folder_is_ours(j, r->sequences[i], &h) && h.epoch > r->epoch_max)
+		if (!journal_folder_header(j, r->sequences[i], &h) && journal_folder_is_ours(j, r->sequences[i], &h) &&
+		    h.epoch > r->epoch_max)
 			r->epoch_max = h.epoch;
 	j->epoch = r->epoch_max + 1;
 	for (j->current = 0; j->segments[j->current].sequence != last;)
@@ -400,7 +401,7 @@ static int go_on(struct recover *r)
 static int make_new(struct recover *r)
 {
 	struct journal *j = r->j;
-	uint64_t random[2] = { io_random(j->io), io_random(j->io) };
+	uint64_t random[2] = {io_random(j->io), io_random(j->io)};
 	char name[32];
 	int err;
 
@@ -460,9 +461,10 @@ static uint64_t clock_ns(clockid_t clock)
  */
 int journal_recover(struct journal *j, const struct journal_found *found, struct journal_recovery *ret)
 {
-	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC), now_ns = io_realtime(j->io), window = j->cfg->duplicate_window_ns;
+	uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC), now_ns = io_realtime(j->io),
+	         window = j->cfg->duplicate_window_ns;
 	uint64_t window_from_ns = now_ns > window ? now_ns - window : 0;
-	struct recover r = { .j = j, .out = ret, .memory = MAP_FAILED };
+	struct recover r = {.j = j, .out = ret, .memory = MAP_FAILED};
 	int err = journal_folder_list(j, &r.sequences, &r.count);
 
 	if (!err)

@@ -53,7 +53,7 @@ struct segment *journal_segment_add(struct journal *j, uint64_t sequence)
 		return NULL;
 	must(!j->segment_count || j->segments[j->segment_count - 1].sequence < sequence);
 	s = &j->segments[j->segment_count++];
-	*s = (struct segment){ .sequence = sequence, .read_fd = -1, .write_fd = -1, .state = SEGMENT_SEALED };
+	*s = (struct segment){.sequence = sequence, .read_fd = -1, .write_fd = -1, .state = SEGMENT_SEALED};
 	return s;
 }
 
@@ -80,8 +80,8 @@ static int open_direct(const struct journal *j, const char *name, int flags)
 /** journal_segment_open_write - a descriptor whose completed writes are as durable as the commit mode says. */
 int journal_segment_open_write(const struct journal *j, const char *name)
 {
-	/* Without O_DSYNC a write is done when the disk has it in its cache. Through the page cache it would be copied once
-	 * more, by threads on the worker's own CPU: measured, half the rate. */
+	/* Without O_DSYNC a write is done when the disk has it in its cache. Through the page cache it would be copied
+	 * once more, by threads on the worker's own CPU: measured, half the rate. */
 	return open_direct(j, name, O_WRONLY | (j->commit == MR_COMMIT_DURABLE ? O_DSYNC : 0));
 }
 
@@ -240,7 +240,7 @@ static void zero_step(struct journal *j)
 		return;
 	}
 	io_write(j->io, m->fd, m->zeros, (uint32_t)(left < JOURNAL_WRITE_BYTES ? left : JOURNAL_WRITE_BYTES),
-		 m->done_bytes, j->io_tag | JOURNAL_TAG_MAKE);
+	         m->done_bytes, j->io_tag | JOURNAL_TAG_MAKE);
 }
 
 static void zero_begin(struct journal *j)
@@ -429,7 +429,7 @@ static void state_begin(struct journal *j)
 	if (j->state_fd < 0)
 		return; /* it only saves time at the next start */
 	j->state_writing = first;
-	j->state = (struct journal_state){ .magic = JOURNAL_STATE_MAGIC, .version = 1, .first_unfinished = first };
+	j->state = (struct journal_state){.magic = JOURNAL_STATE_MAGIC, .version = 1, .first_unfinished = first};
 	j->state.crc = mr_crc32c(j->seed, (const char *)&j->state + from, sizeof(j->state) - from);
 	io_write(j->io, j->state_fd, &j->state, sizeof(j->state), 0, j->io_tag | JOURNAL_TAG_STATE);
 }
@@ -483,7 +483,8 @@ static int zero_file(struct journal *j, const char *name)
 		return fd;
 	for (uint64_t at = 0; at < j->segment_bytes && !err;) {
 		uint64_t left = j->segment_bytes - at;
-		ssize_t n = pwrite(fd, j->maker.zeros, left < JOURNAL_WRITE_BYTES ? left : JOURNAL_WRITE_BYTES, (off_t)at);
+		ssize_t n =
+		    pwrite(fd, j->maker.zeros, left < JOURNAL_WRITE_BYTES ? left : JOURNAL_WRITE_BYTES, (off_t)at);
 
 		if (n < MR_JOURNAL_BLOCK)
 			err = n < 0 ? -errno : -ENOSPC;

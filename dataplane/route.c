@@ -2,9 +2,9 @@
 /*
  * route.c - which destinations a message goes to: the compiled conditions, run on one message.
  *
- * Called by ingress.c for every message taken in, on the core that owns the table. What a path names is looked up once per
- * message and shared by all routes; paths inside MSH are answered from the header, and only one that looks further has the
- * message indexed. It must never allocate, nor write to the message. route_make.c builds the table.
+ * Called by ingress.c for every message taken in, on the core that owns the table. What a path names is looked up once
+ * per message and shared by all routes; paths inside MSH are answered from the header, and only one that looks further
+ * has the message indexed. It must never allocate, nor write to the message. route_make.c builds the table.
  */
 #include "route_internal.h"
 
@@ -23,7 +23,8 @@ static bool index_message(struct route_table *t)
 	if (t->indexed)
 		return true;
 	if (!t->failed)
-		t->failed = hl7_index(t->msg, t->msg_bytes, HL7_F_EOL_LENIENT, t->index_memory, t->index_bytes, &t->index, NULL);
+		t->failed = hl7_index(t->msg, t->msg_bytes, HL7_F_EOL_LENIENT, t->index_memory, t->index_bytes,
+		                      &t->index, NULL);
 	t->indexed = !t->failed;
 	return t->indexed;
 }
@@ -37,9 +38,9 @@ static struct hl7_span piece(const char *msg, struct hl7_span in, char delim, ui
 		const char *found = delim && p < end ? memchr(p, delim, (size_t)(end - p)) : NULL;
 
 		if (n == 1)
-			return (struct hl7_span){ (uint32_t)(p - msg), (uint32_t)((found ? found : end) - p) };
+			return (struct hl7_span){(uint32_t)(p - msg), (uint32_t)((found ? found : end) - p)};
 		if (!found)
-			return (struct hl7_span){ 0, 0 };
+			return (struct hl7_span){0, 0};
 		p = found + 1;
 	}
 }
@@ -51,10 +52,10 @@ static struct hl7_span from_header(const struct route_table *t, const struct hl7
 	struct hl7_span v;
 
 	if (p->field == HL7_PATH_WHOLE)
-		return (struct hl7_span){ 0, m->segment_bytes };
+		return (struct hl7_span){0, m->segment_bytes};
 	v = m->field[p->field];
 	if (p->field <= 2)
-		return p->repetition <= 1 && p->component <= 1 && p->subcomponent <= 1 ? v : (struct hl7_span){ 0, 0 };
+		return p->repetition <= 1 && p->component <= 1 && p->subcomponent <= 1 ? v : (struct hl7_span){0, 0};
 	if (p->repetition)
 		v = piece(t->msg, v, m->delims.repetition, p->repetition);
 	if (p->component && v.bytes)
@@ -75,13 +76,13 @@ static struct route_value decode(const struct route_table *t, struct hl7_span v,
 	int n = hl7_unescape(&t->msh->delims, t->msg + v.offset, v.bytes, room, (uint32_t)room_bytes);
 
 	must(n >= 0);
-	return (struct route_value){ room, (uint32_t)n };
+	return (struct route_value){room, (uint32_t)n};
 }
 
 /* Keeps a value of the path for this message. Returns false if there is no more room. */
 static bool keep(struct route_table *t, struct route_path *p, struct hl7_span v)
 {
-	struct route_value value = { t->msg + v.offset, v.bytes };
+	struct route_value value = {t->msg + v.offset, v.bytes};
 
 	if (t->value_count == VALUES_MAX)
 		return false;
@@ -153,13 +154,14 @@ static bool look_up(struct route_table *t, struct route_path *p)
 }
 
 /* The next value of a path that has too much to keep, decoded into t->scratch. */
-static bool walk_next(struct places *w, const struct route_table *t, const struct route_path *p, struct route_value *ret)
+static bool walk_next(struct places *w, const struct route_table *t, const struct route_path *p,
+                      struct route_value *ret)
 {
 	struct hl7_span v;
 
 	if (!places_next(w, t, p, &v))
 		return false;
-	*ret = (struct route_value){ t->msg + v.offset, v.bytes };
+	*ret = (struct route_value){t->msg + v.offset, v.bytes};
 	if (has_escape(t, v))
 		*ret = decode(t, v, t->scratch, t->scratch_bytes);
 	return true;
@@ -238,7 +240,7 @@ static bool test_walk(const struct route_table *t, const struct mr_config_insn *
 
 static bool test(struct route_table *t, const struct mr_config_insn *in)
 {
-	static const struct route_value nothing = { "", 0 };
+	static const struct route_value nothing = {"", 0};
 	struct route_path *p = &t->paths[in->path];
 	struct route_memo *memo = in->op == MR_ROUTE_MATCH ? &t->memos[in->arg] : NULL;
 	bool result = false;
@@ -256,7 +258,7 @@ static bool test(struct route_table *t, const struct mr_config_insn *in)
 	for (uint32_t i = 0; i < p->count && !p->walk && !result; i++)
 		result = test_value(t, in, &t->values[p->first + i]);
 	if (memo)
-		*memo = (struct route_memo){ t->message, in->path, result };
+		*memo = (struct route_memo){t->message, in->path, result};
 	return result;
 }
 
@@ -326,7 +328,7 @@ static void pass_gate(const struct route_table *t, uint32_t gate, const struct r
 /* Which routes of the listener have to be looked at: those behind no gate, and those that their gate lets through. */
 static void open_gates(struct route_table *t, const struct route_list *list, uint64_t *todo)
 {
-	static const struct route_value nothing = { "", 0 };
+	static const struct route_value nothing = {"", 0};
 	uint32_t words = (list->count + 63) / 64;
 
 	memcpy(todo, list->open, words * sizeof(*todo));
@@ -345,7 +347,7 @@ static void open_gates(struct route_table *t, const struct route_list *list, uin
 }
 
 int route_message(struct route_table *t, uint32_t listener, const char *msg, uint32_t bytes, const struct hl7_msh *msh,
-		  struct route_result *ret)
+                  struct route_result *ret)
 {
 	uint32_t taken[MR_ROUTES_MAX], taken_count = 0;
 	uint64_t todo[MR_ROUTES_MAX / 64];
@@ -362,7 +364,8 @@ int route_message(struct route_table *t, uint32_t listener, const char *msg, uin
 	open_gates(t, list, todo);
 	for (uint32_t word = 0; word < (list->count + 63) / 64 && !done; word++) {
 		for (; todo[word] && !done && !rc && !t->failed; todo[word] &= todo[word] - 1) {
-			const struct route_entry *e = &t->entries[list->first + word * 64 + (uint32_t)__builtin_ctzll(todo[word])];
+			const struct route_entry *e =
+			    &t->entries[list->first + word * 64 + (uint32_t)__builtin_ctzll(todo[word])];
 
 			if (!accepts(t, e) || t->failed)
 				continue;
@@ -384,7 +387,7 @@ int route_message(struct route_table *t, uint32_t listener, const char *msg, uin
 
 uint64_t route_order_key(struct route_table *t)
 {
-	struct route_value value = { "", 0 };
+	struct route_value value = {"", 0};
 	struct route_path *p;
 	struct places w;
 

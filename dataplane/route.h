@@ -20,7 +20,7 @@ struct route_table;
 struct route_result {
 	uint16_t dests[MR_MSG_DESTS_MAX]; /* destination indexes, unique, in the order of the routes that name them */
 	uint32_t count;                   /* may be 0 although matched: a route with `to: []` */
-	bool matched;                     /* some route took the message; else the listener's `unrouted` says what to do */
+	bool matched; /* some route took the message; else the listener's `unrouted` says what to do */
 };
 
 /**
@@ -53,7 +53,7 @@ void route_free(struct route_table *t);
  * Cost: a few ns per route that fails at its first test, plus one index pass where a condition looks past MSH.
  */
 int route_message(struct route_table *t, uint32_t listener, const char *msg, uint32_t bytes, const struct hl7_msh *msh,
-		  struct route_result *ret);
+                  struct route_result *ret);
 
 /**
  * route_order_key - the ordering key of the message given to the last route_message(), for a listener with
@@ -67,7 +67,8 @@ uint64_t route_order_key(struct route_table *t);
 /** route_hits - messages that route @route (index in the image) has taken since the table was made. */
 uint64_t route_hits(const struct route_table *t, uint32_t route);
 
-/** route_memory_bytes - memory the table holds, without the reserve that is not resident; for the worker's start-up line. */
+/** route_memory_bytes - memory the table holds, without the reserve that is not resident; for the worker's start-up
+ * line. */
 size_t route_memory_bytes(const struct route_table *t);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * route_internal.h - the routing table as its two files see it: route_make.c builds it, route.c runs it. Nobody else includes it.
+ * route_internal.h - the routing table as its two files see it: route_make.c builds it, route.c runs it. Nobody else
+ * includes it.
  */
 #ifndef ROUTE_INTERNAL_H
 #define ROUTE_INTERNAL_H
@@ -9,8 +10,8 @@
 
 #include <hs.h>
 
-#define VALUES_MAX         4096        /* values kept per message, all paths together */
-#define DECODED_BYTES      (64u << 10) /* decoded values kept per message */
+#define VALUES_MAX    4096        /* values kept per message, all paths together */
+#define DECODED_BYTES (64u << 10) /* decoded values kept per message */
 
 /* A value of a path, decoded. Bytes are in the message, in t->decoded or in t->scratch. */
 struct route_value {
@@ -20,11 +21,11 @@ struct route_value {
 
 struct route_path {
 	struct hl7_path path;
-	bool in_msh;        /* the header answers it */
-	bool walk;          /* this message: too much to keep, look it up for each test */
-	uint32_t first;     /* this message: values[first .. first + count) */
+	bool in_msh;    /* the header answers it */
+	bool walk;      /* this message: too much to keep, look it up for each test */
+	uint32_t first; /* this message: values[first .. first + count) */
 	uint32_t count;
-	uint64_t message;   /* number of the message that the above are of */
+	uint64_t message; /* number of the message that the above are of */
 };
 
 struct route_regex {
@@ -47,15 +48,16 @@ struct route_entry {
 
 /* The routes of one listener, in file order. */
 struct route_list {
-	uint32_t first, count; /* in t->entries */
-	uint32_t order_path;   /* index into paths; UINT32_MAX: not ordered by a field */
+	uint32_t first, count;      /* in t->entries */
+	uint32_t order_path;        /* index into paths; UINT32_MAX: not ordered by a field */
 	uint32_t gates, gate_count; /* in t->gates */
-	uint64_t *open;        /* bit n: entry first + n is behind no gate */
+	uint64_t *open;             /* bit n: entry first + n is behind no gate */
 };
 
 /*
- * A gate: many routes of a listener ask first of all that one path equals one constant (MSH-4 == "LAB"). The message's value
- * says by one look-up which of them can take it; the others are not even begun, so a thousand such routes cost as one.
+ * A gate: many routes of a listener ask first of all that one path equals one constant (MSH-4 == "LAB"). The message's
+ * value says by one look-up which of them can take it; the others are not even begun, so a thousand such routes cost as
+ * one.
  */
 struct route_gate {
 	uint32_t path;
@@ -64,8 +66,8 @@ struct route_gate {
 
 /* One constant of one gate: the entries that it lets through. */
 struct route_key {
-	uint32_t gate;         /* index into t->gates, plus 1; 0: an empty slot */
-	uint32_t constant;     /* index into consts */
+	uint32_t gate;     /* index into t->gates, plus 1; 0: an empty slot */
+	uint32_t constant; /* index into consts */
 	uint64_t hash;
 	uint32_t first, count; /* in t->behind */
 };

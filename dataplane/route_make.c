@@ -2,8 +2,8 @@
 /*
  * route_make.c - builds the routing table of a configuration image, and releases it.
  *
- * Called by a core when it adopts a configuration, never on a message's path. All that routing will ever need is allocated
- * here. route.c runs the table.
+ * Called by a core when it adopts a configuration, never on a message's path. All that routing will ever need is
+ * allocated here. route.c runs the table.
  */
 #include "route_internal.h"
 
@@ -36,7 +36,7 @@ static int path_make(struct route_table *t, const char *text)
 	if (hl7_path_compile(text, (uint32_t)strlen(text), &p->path, NULL))
 		return -EINVAL;
 	p->in_msh = p->path.name == hl7_name("MSH") && p->path.sequence == 1 && p->path.field <= HL7_MSH_FIELDS &&
-		    p->path.repetition != HL7_PATH_ALL;
+	            p->path.repetition != HL7_PATH_ALL;
 	t->path_count++;
 	return 0;
 }
@@ -118,7 +118,7 @@ static int lists_make(struct route_table *t)
 
 		for (uint32_t k = 0; k < r->listener_count; k++)
 			t->entries[next[listeners[r->listeners + k]]++] =
-				(struct route_entry){ i, r->code, r->code_count, r->dests, r->dest_count };
+			    (struct route_entry){i, r->code, r->code_count, r->dests, r->dest_count};
 	}
 	free(next);
 	return 0;
@@ -156,8 +156,8 @@ struct route_key *route_key_find(const struct route_table *t, uint32_t gate, con
 }
 
 /*
- * The needs of a route: among its leading tests, as long as the failure of each refuses. Only paths inside MSH, which cost
- * nothing to look up; another one would have every message indexed.
+ * The needs of a route: among its leading tests, as long as the failure of each refuses. Only paths inside MSH, which
+ * cost nothing to look up; another one would have every message indexed.
  */
 static uint32_t needs_of(const struct route_table *t, const struct route_entry *e, struct need *ret)
 {
@@ -165,10 +165,11 @@ static uint32_t needs_of(const struct route_table *t, const struct route_entry *
 	uint32_t count = 0, next;
 
 	for (uint32_t i = 0; i < e->code_count && count < NEEDS_MAX; i = next) {
-		bool must_hold = code[i].jump_false == MR_ROUTE_REFUSE, must_fail = code[i].jump_true == MR_ROUTE_REFUSE;
+		bool must_hold = code[i].jump_false == MR_ROUTE_REFUSE,
+		     must_fail = code[i].jump_true == MR_ROUTE_REFUSE;
 
 		if (must_hold && code[i].op == MR_ROUTE_EQ && code[i].arg_count == 1 && t->paths[code[i].path].in_msh)
-			ret[count++] = (struct need){ code[i].path, code[i].arg };
+			ret[count++] = (struct need){code[i].path, code[i].arg};
 		if (must_hold == must_fail)
 			break;
 		next = must_hold ? code[i].jump_true : code[i].jump_false;
@@ -196,7 +197,8 @@ static uint32_t need_count(const struct need *all, uint32_t count, const struct 
 }
 
 /* For each entry of a listener the need that it shares with the fewest others. @all has room for NEEDS_MAX each. */
-static void choose_needs(const struct route_table *t, const struct route_list *list, struct need *all, struct choice *ret)
+static void choose_needs(const struct route_table *t, const struct route_list *list, struct need *all,
+                         struct choice *ret)
 {
 	struct need needs[NEEDS_MAX];
 	uint32_t count = 0;
@@ -213,7 +215,7 @@ static void choose_needs(const struct route_table *t, const struct route_list *l
 			if (same >= least)
 				continue;
 			least = same;
-			ret[i] = (struct choice){ .need = needs[k], .any = true };
+			ret[i] = (struct choice){.need = needs[k], .any = true};
 		}
 	}
 }
@@ -285,7 +287,8 @@ static void keys_fill(struct route_table *t, const struct choice *choices)
 		const struct route_list *list = &t->lists[l];
 
 		for (uint32_t i = 0; i < list->count; i++) {
-			struct route_key *k = choices[list->first + i].gate ? key_of(t, &choices[list->first + i]) : NULL;
+			struct route_key *k =
+			    choices[list->first + i].gate ? key_of(t, &choices[list->first + i]) : NULL;
 
 			if (k)
 				t->behind[k->first + k->count++] = i;

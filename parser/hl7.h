@@ -80,8 +80,9 @@ struct hl7_span {
 
 struct hl7_msh {
 	struct hl7_delims delims;
-	uint32_t segment_bytes;                     /* length of the MSH segment without its terminator */
-	struct hl7_span field[HL7_MSH_FIELDS + 1];  /* field[n] = MSH-n; [1] the separator, [2] the encoding characters */
+	uint32_t segment_bytes; /* length of the MSH segment without its terminator */
+	struct hl7_span
+	    field[HL7_MSH_FIELDS + 1]; /* field[n] = MSH-n; [1] the separator, [2] the encoding characters */
 };
 
 /**
@@ -104,7 +105,8 @@ int hl7_msh_read(const char *msg, uint32_t bytes, struct hl7_msh *ret, struct hl
 
 #define HL7_F_EOL_LENIENT 1u /* LF and CRLF end a segment too, not CR alone */
 
-/* One line of a message. Offsets of its field separators are entry[first .. first + fields), its end is entry[first + fields]. */
+/* One line of a message. Offsets of its field separators are entry[first .. first + fields), its end is entry[first +
+ * fields]. */
 struct hl7_segment {
 	uint32_t name;   /* hl7_name("PID"); 0 = a line that is no segment (kept, counted in odd_lines) */
 	uint32_t offset; /* of the line's first byte */
@@ -116,8 +118,9 @@ struct hl7_index {
 	const char *msg; /* borrowed: readable and unchanged for as long as the index is used */
 	uint32_t bytes;
 	struct hl7_delims delims;
-	const uint32_t *entry;             /* offsets of field separators and line ends, ascending */
-	const struct hl7_segment *segment; /* the first line; hl7_segment_at() has the others (empty lines are left out) */
+	const uint32_t *entry; /* offsets of field separators and line ends, ascending */
+	const struct hl7_segment
+	    *segment; /* the first line; hl7_segment_at() has the others (empty lines are left out) */
 	uint32_t entries;
 	uint32_t segments;
 	uint32_t odd_lines;   /* lines that are no segments */
@@ -165,7 +168,7 @@ size_t hl7_index_bytes(uint32_t fields, uint32_t segments);
  * Source: HL7 v2.5.1 ch. 2, 2.5 (message construction). Departs: with HL7_F_EOL_LENIENT LF and CRLF end segments too.
  */
 int hl7_index(const char *msg, uint32_t bytes, uint32_t flags, void *mem, size_t mem_bytes, struct hl7_index *ret,
-	      struct hl7_error *reterr);
+              struct hl7_error *reterr);
 
 /* ---- paths ------------------------------------------------------------------------------------------------------ */
 
@@ -219,6 +222,18 @@ int hl7_get(const struct hl7_index *ix, const struct hl7_path *p, struct hl7_spa
  */
 uint32_t hl7_get_set(const struct hl7_index *ix, const struct hl7_path *paths, uint32_t n, struct hl7_span *ret);
 
+/**
+ * hl7_msh_get - look up a path inside MSH without an index.
+ *
+ * @msg  The message; @msh: its header, from hl7_msh_read().
+ * @p    From hl7_path_compile().
+ * @ret  Written when 1 is returned.
+ *
+ * Returns what hl7_get() would, 1 or 0, or -ERANGE if only the index can tell: another segment, a field past MSH-25, or
+ * a wild card.
+ */
+int hl7_msh_get(const char *msg, const struct hl7_msh *msh, const struct hl7_path *p, struct hl7_span *ret);
+
 /* One walk over all that a path with wild cards names. */
 struct hl7_iter {
 	const struct hl7_index *ix;
@@ -228,7 +243,7 @@ struct hl7_iter {
 	uint32_t repetition;  /* of the match just returned, 0 if the path asks for whole fields */
 	uint32_t rest_offset; /* what is left of the field's repetitions */
 	uint32_t rest_bytes;
-	uint32_t more;        /* 1 while the field has repetitions left */
+	uint32_t more; /* 1 while the field has repetitions left */
 };
 
 /**
@@ -263,7 +278,8 @@ struct hl7_element {
 	uint32_t repetition;   /* from 1, and so below */
 	uint32_t component;
 	uint32_t subcomponent;
-	uint32_t end; /* the delimiter or line end that follows it; 0 = none, as at the message's end and around MSH-1 */
+	uint32_t
+	    end; /* the delimiter or line end that follows it; 0 = none, as at the message's end and around MSH-1 */
 };
 
 #define HL7_WALK_BLOCKS 16
@@ -274,15 +290,15 @@ struct hl7_walk {
 	uint32_t bytes;
 	uint32_t flags;
 	struct hl7_delims delims;
-	uint32_t start;      /* of the next element */
-	uint32_t name;       /* of the line it is in */
+	uint32_t start; /* of the next element */
+	uint32_t name;  /* of the line it is in */
 	uint32_t line;
-	uint32_t at[4];      /* its field, repetition, component, sub-component */
-	uint32_t skip;       /* delimiters before this offset are values: MSH-2 */
-	uint32_t stage;      /* what comes next */
-	uint32_t block;      /* offset of the bytes that marks[] stands for */
-	uint32_t next;       /* next of marks[] to look at */
-	uint64_t bits;       /* what is left of the one looked at */
+	uint32_t at[4]; /* its field, repetition, component, sub-component */
+	uint32_t skip;  /* delimiters before this offset are values: MSH-2 */
+	uint32_t stage; /* what comes next */
+	uint32_t block; /* offset of the bytes that marks[] stands for */
+	uint32_t next;  /* next of marks[] to look at */
+	uint64_t bits;  /* what is left of the one looked at */
 	uint64_t marks[HL7_WALK_BLOCKS];
 	uint8_t level[256]; /* by byte: which counter a delimiter advances */
 };
@@ -370,13 +386,14 @@ struct hl7_text {
  * Returns 1, or 0 at the end.
  */
 int hl7_text_next(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, uint32_t *io_at,
-		  struct hl7_text *ret);
+                  struct hl7_text *ret);
 
 /**
  * hl7_text_plain - a value as a person would read it: sequences resolved, line breaks and spaces made, highlighting and
  * other formatting left out; \C..\ \M..\ \Z..\ and unknown sequences kept.
  *
- * Room and result as hl7_unescape(), but \.sp\ and \.sk\ with a number may need more: at most HL7_TEXT_SKIP_MAX bytes each.
+ * Room and result as hl7_unescape(), but \.sp\ and \.sk\ with a number may need more: at most HL7_TEXT_SKIP_MAX bytes
+ * each.
  */
 int hl7_text_plain(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max);
 
@@ -453,9 +470,9 @@ struct hl7_build {
 	uint32_t out_max;
 	uint32_t bytes; /* written so far */
 	struct hl7_delims delims;
-	uint32_t at[4]; /* field, repetition, component, sub-component where the next byte would go */
+	uint32_t at[4];  /* field, repetition, component, sub-component where the next byte would go */
 	uint32_t filled; /* 1 once something stands there */
-	int rc;         /* the first failure; everything after it is refused with it */
+	int rc;          /* the first failure; everything after it is refused with it */
 };
 
 /**
@@ -481,12 +498,13 @@ int hl7_build_segment(struct hl7_build *b, const char *name);
  * @field, @repetition, @component, @subcomponent   Where, from 1; 0 means 1. Places must come in the order of the
  *         message; those left out become empty. A whole field can be written raw, inner delimiters included.
  * @value, @bytes   What. Raw values must hold no field separator, CR or LF.
- * Returns 0, -ENOSPC, HL7_E_ORDER, HL7_E_DELIM (needs a delimiter that is not declared), HL7_E_ESCAPE, or the first failure.
+ * Returns 0, -ENOSPC, HL7_E_ORDER, HL7_E_DELIM (needs a delimiter that is not declared), HL7_E_ESCAPE, or the first
+ * failure.
  */
 int hl7_build_raw(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
-		  const char *value, uint32_t bytes);
+                  const char *value, uint32_t bytes);
 int hl7_build_text(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
-		   const char *value, uint32_t bytes);
+                   const char *value, uint32_t bytes);
 
 /**
  * hl7_build_end - end the last segment. Returns the message's length, or the first failure.
@@ -513,8 +531,8 @@ enum hl7_edit_kind {
  * delimiter is needed that is not declared), HL7_E_ORDER (@value holds a field separator or line end).
  * Deleting what is not there changes nothing.
  */
-int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, const char *value, uint32_t bytes, char *out,
-	     uint32_t out_max);
+int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, const char *value, uint32_t bytes,
+             char *out, uint32_t out_max);
 
 /* ---- acknowledgements ------------------------------------------------------------------------------------------- */
 
@@ -525,14 +543,15 @@ struct hl7_ack {
 	const char *code;          /* MSA-1: "AA" "AE" "AR" "CA" "CE" "CR" */
 	const char *control_id;    /* MSH-10 of the acknowledgement itself */
 	uint32_t control_id_bytes;
-	int32_t utc_offset_minutes; /* of MSH-7, east positive */
-	uint64_t time_ns;           /* realtime clock, for MSH-7 */
-	const char *app;            /* MSH-3 instead of the message's MSH-5; NULL = swap */
-	const char *facility;       /* MSH-4 instead of the message's MSH-6; NULL = swap */
+	int32_t utc_offset_minutes;  /* of MSH-7, east positive */
+	uint64_t time_ns;            /* realtime clock, for MSH-7 */
+	const char *app;             /* MSH-3 instead of the message's MSH-5; NULL = swap */
+	const char *facility;        /* MSH-4 instead of the message's MSH-6; NULL = swap */
 	const struct hl7_error *err; /* where, for ERR; may be NULL */
 	uint32_t err_code;           /* HL7 table 0357; 0 = no ERR segment */
 	char err_severity;           /* 'E' (also 0), 'W', 'I', 'F' */
-	const char *text; /* ASCII, NUL-terminated; MSA-3 up to 2.6 and ERR-8 from 2.5; delimiters are escaped; may be NULL */
+	const char
+	    *text; /* ASCII, NUL-terminated; MSA-3 up to 2.6 and ERR-8 from 2.5; delimiters are escaped; may be NULL */
 };
 
 #define HL7_ACK_BYTES_MAX 1024 /* room that is enough while the message's MSH fields are of usual length */
@@ -560,7 +579,7 @@ uint32_t hl7_ack_bytes(const struct hl7_ack *a);
 
 /* What an answer says. */
 struct hl7_msa {
-	char code[3];               /* MSA-1, NUL-terminated: "AA" "AE" "AR" "CA" "CE" "CR", or whatever two characters stand there */
+	char code[3]; /* MSA-1, NUL-terminated: "AA" "AE" "AR" "CA" "CE" "CR", or whatever two characters stand there */
 	struct hl7_span control_id; /* MSA-2 */
 	struct hl7_span text;       /* MSA-3 */
 	uint32_t err_offset;        /* offset of the first ERR segment, 0 = none */
@@ -603,8 +622,8 @@ struct hl7_batch {
 };
 
 struct hl7_batch_item {
-	int status;        /* enum hl7_batch_status */
-	int rc;            /* HL7_E_BATCH: the segment is out of order or its count (BTS-1, FTS-1) does not match; else 0 */
+	int status; /* enum hl7_batch_status */
+	int rc;     /* HL7_E_BATCH: the segment is out of order or its count (BTS-1, FTS-1) does not match; else 0 */
 	uint32_t consumed; /* bytes to take off the front: the item and empty lines before it */
 	uint32_t offset;   /* of the item; line ends that belong to it are in bytes */
 	uint32_t bytes;
@@ -626,7 +645,7 @@ struct hl7_batch_item {
  * Cost: one pass over the bytes, however they arrive. Source: HL7 v2.5.1 ch. 2, 2.10.3 (batch protocol), 2.15.2 BHS ff.
  */
 void hl7_batch_next(struct hl7_batch *b, const char *buf, uint32_t bytes, int at_end, uint32_t scanned,
-		    struct hl7_batch_item *ret);
+                    struct hl7_batch_item *ret);
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------- */
 

@@ -22,11 +22,13 @@ static const struct {
 	uint32_t code;
 	const char *text;
 } conditions[] = {
-	{ 100, "Segment sequence error" },  { 101, "Required field missing" },    { 102, "Data type error" },
-	{ 103, "Table value not found" },   { 104, "Value too long" },            { 200, "Unsupported message type" },
-	{ 201, "Unsupported event code" },  { 202, "Unsupported processing id" }, { 203, "Unsupported version id" },
-	{ 204, "Unknown key identifier" },  { 205, "Duplicate key identifier" },  { 206, "Application record locked" },
-	{ 207, "Application error" },
+    {100, "Segment sequence error"},   {101, "Required field missing"},
+    {102, "Data type error"},          {103, "Table value not found"},
+    {104, "Value too long"},           {200, "Unsupported message type"},
+    {201, "Unsupported event code"},   {202, "Unsupported processing id"},
+    {203, "Unsupported version id"},   {204, "Unknown key identifier"},
+    {205, "Duplicate key identifier"}, {206, "Application record locked"},
+    {207, "Application error"},
 };
 
 /* The answer as it grows. Room was checked before: nothing here can overrun. */
@@ -131,8 +133,13 @@ static void put_escaped(struct answer *o, const char *text)
 
 	for (; *text; text++) {
 		char c = *text;
-		char letter = c == d->field ? 'F' : c == d->component ? 'S' : c == d->subcomponent ? 'T' :
-			      c == d->repetition ? 'R' : c == d->escape ? 'E' : c == d->truncation ? 'P' : 0;
+		char letter = c == d->field          ? 'F'
+		              : c == d->component    ? 'S'
+		              : c == d->subcomponent ? 'T'
+		              : c == d->repetition   ? 'R'
+		              : c == d->escape       ? 'E'
+		              : c == d->truncation   ? 'P'
+		                                     : 0;
 
 		if (letter && d->escape) {
 			put_char(o, d->escape);
@@ -272,7 +279,7 @@ static void put_msa(struct answer *o)
 static void put_location(struct answer *o, char between, int with_repetition)
 {
 	const struct hl7_error *e = o->a->err;
-	uint16_t deep[4] = { 0 };
+	uint16_t deep[4] = {0};
 	unsigned n = 0;
 
 	if (!e || !e->segment[0])
@@ -366,17 +373,18 @@ static size_t length_of(const char *text)
 
 uint32_t hl7_ack_bytes(const struct hl7_ack *a)
 {
-	/* The text may stand in MSA-3 and in ERR-8, each character as three. MSH-9's trigger and MSH-10 are in MSH once. */
-	size_t bytes = FIXED_BYTES + a->control_id_bytes + length_of(a->code) + length_of(a->app) + length_of(a->facility) +
-		       6 * length_of(a->text) + (a->msh ? a->msh->segment_bytes : 0);
+	/* The text may stand in MSA-3 and in ERR-8, each character as three. MSH-9's trigger and MSH-10 are in MSH
+	 * once. */
+	size_t bytes = FIXED_BYTES + a->control_id_bytes + length_of(a->code) + length_of(a->app) +
+	               length_of(a->facility) + 6 * length_of(a->text) + (a->msh ? a->msh->segment_bytes : 0);
 
 	return bytes > INT32_MAX ? INT32_MAX : (uint32_t)bytes;
 }
 
 int hl7_ack_build(char *out, uint32_t out_max, const struct hl7_ack *a)
 {
-	static const struct hl7_delims usual = { '|', '^', '~', '\\', '&', 0 };
-	struct answer o = { .p = out, .a = a, .d = a->msh ? a->msh->delims : usual };
+	static const struct hl7_delims usual = {'|', '^', '~', '\\', '&', 0};
+	struct answer o = {.p = out, .a = a, .d = a->msh ? a->msh->delims : usual};
 	int version_usable;
 
 	if (hl7_ack_bytes(a) > out_max)

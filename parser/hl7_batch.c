@@ -24,7 +24,8 @@ static uint32_t boundary_name(const char *line)
 	if (!hl7_name_is_header(name) && name != NAME_BTS && name != NAME_FTS)
 		return 0;
 	/* A separator is punctuation; a trailer may be nothing but its name. */
-	if (separator > ' ' && separator < 0x7f && !hl7_name_class[separator] && !(separator >= 'a' && separator <= 'z'))
+	if (separator > ' ' && separator < 0x7f && !hl7_name_class[separator] &&
+	    !(separator >= 'a' && separator <= 'z'))
 		return name;
 	return is_eol(line[3]) && (name == NAME_BTS || name == NAME_FTS) ? name : 0;
 }
@@ -32,7 +33,7 @@ static uint32_t boundary_name(const char *line)
 /* Line starts at @at: its boundary name; *ret_unknown = 1 if there are too few bytes to say. */
 static uint32_t line_boundary(const char *buf, uint32_t bytes, uint32_t at, int at_end, int *ret_unknown)
 {
-	char line[4] = { 0, 0, 0, '\r' };
+	char line[4] = {0, 0, 0, '\r'};
 
 	*ret_unknown = 0;
 	if (bytes - at >= 4)
@@ -83,8 +84,8 @@ static int account(struct hl7_batch *b, uint32_t name, const char *line, uint32_
 }
 
 /*
- * The end of a message that starts at @start: the next boundary line, or the stream's end. HL7_NONE = not there yet; then
- * the search for a line end goes on at *io_scanned, in the middle of a line maybe.
+ * The end of a message that starts at @start: the next boundary line, or the stream's end. HL7_NONE = not there yet;
+ * then the search for a line end goes on at *io_scanned, in the middle of a line maybe.
  */
 static uint32_t message_end(const char *buf, uint32_t bytes, uint32_t start, int at_end, uint32_t *io_scanned)
 {
@@ -119,7 +120,7 @@ static uint32_t line_stop(const char *buf, uint32_t bytes, uint32_t start, int a
 }
 
 void hl7_batch_next(struct hl7_batch *b, const char *buf, uint32_t bytes, int at_end, uint32_t scanned,
-		    struct hl7_batch_item *ret)
+                    struct hl7_batch_item *ret)
 {
 	uint32_t start = 0, end, name;
 	int unknown;
@@ -142,8 +143,8 @@ void hl7_batch_next(struct hl7_batch *b, const char *buf, uint32_t bytes, int at
 	name = line_boundary(buf, bytes, start, at_end, &unknown);
 	if (unknown)
 		return;
-	end = name == HL7_NAME_MSH ? message_end(buf, bytes, start, at_end, &ret->scanned) :
-				     line_stop(buf, bytes, start, at_end);
+	end = name == HL7_NAME_MSH ? message_end(buf, bytes, start, at_end, &ret->scanned)
+	                           : line_stop(buf, bytes, start, at_end);
 	if (end == HL7_NONE)
 		return;
 	b->started = 1;

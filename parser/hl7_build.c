@@ -39,7 +39,7 @@ static int put(struct hl7_build *b, const char *bytes, uint32_t n)
 
 void hl7_build_init(struct hl7_build *b, char *out, uint32_t out_max, const struct hl7_delims *delims)
 {
-	static const struct hl7_delims usual = { '|', '^', '~', '\\', '&', 0 };
+	static const struct hl7_delims usual = {'|', '^', '~', '\\', '&', 0};
 
 	memset(b, 0, sizeof *b);
 	b->out = out;
@@ -51,7 +51,7 @@ void hl7_build_init(struct hl7_build *b, char *out, uint32_t out_max, const stru
 static void put_declaration(struct hl7_build *b)
 {
 	const struct hl7_delims *d = &b->delims;
-	const char all[] = { d->field, d->component, d->repetition, d->escape, d->subcomponent, d->truncation };
+	const char all[] = {d->field, d->component, d->repetition, d->escape, d->subcomponent, d->truncation};
 	uint32_t n = 0;
 
 	while (n < sizeof all && all[n])
@@ -82,7 +82,7 @@ int hl7_build_segment(struct hl7_build *b, const char *name)
 /* Writes the delimiters from where the message is to @to. */
 static int advance(struct hl7_build *b, const uint32_t to[4])
 {
-	const char delim[4] = { b->delims.field, b->delims.repetition, b->delims.component, b->delims.subcomponent };
+	const char delim[4] = {b->delims.field, b->delims.repetition, b->delims.component, b->delims.subcomponent};
 	unsigned level = 0;
 
 	while (level < 4 && to[level] == b->at[level])
@@ -100,10 +100,11 @@ static int advance(struct hl7_build *b, const uint32_t to[4])
 	return 0;
 }
 
-static int begin_element(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent)
+static int begin_element(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component,
+                         uint32_t subcomponent)
 {
-	const uint32_t to[4] = { field ? field : 1, repetition ? repetition : 1, component ? component : 1,
-				 subcomponent ? subcomponent : 1 };
+	const uint32_t to[4] = {field ? field : 1, repetition ? repetition : 1, component ? component : 1,
+	                        subcomponent ? subcomponent : 1};
 
 	if (b->rc)
 		return b->rc;
@@ -111,7 +112,7 @@ static int begin_element(struct hl7_build *b, uint32_t field, uint32_t repetitio
 }
 
 int hl7_build_raw(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
-		  const char *value, uint32_t bytes)
+                  const char *value, uint32_t bytes)
 {
 	if (b->rc)
 		return b->rc;
@@ -124,7 +125,7 @@ int hl7_build_raw(struct hl7_build *b, uint32_t field, uint32_t repetition, uint
 }
 
 int hl7_build_text(struct hl7_build *b, uint32_t field, uint32_t repetition, uint32_t component, uint32_t subcomponent,
-		   const char *value, uint32_t bytes)
+                   const char *value, uint32_t bytes)
 {
 	int n;
 

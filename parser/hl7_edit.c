@@ -15,7 +15,7 @@ struct splice {
 	uint32_t from, to;
 	char pad_char[LEVELS]; /* delimiters before the value */
 	uint32_t pad[LEVELS];
-	char after[2];         /* one delimiter or line end after the value */
+	char after[2]; /* one delimiter or line end after the value */
 	uint32_t after_bytes;
 	char before[2]; /* a line end before it */
 	uint32_t before_bytes;
@@ -79,7 +79,8 @@ static int splice_line(const struct hl7_index *ix, int kind, const struct hl7_se
 	return 0;
 }
 
-/* Narrows [*io_from, *io_to) to its piece @l->index. Returns 0, or how many delimiters are missing for it to be there. */
+/* Narrows [*io_from, *io_to) to its piece @l->index. Returns 0, or how many delimiters are missing for it to be there.
+ */
 static uint32_t narrow(const char *msg, const struct level *l, uint32_t *io_from, uint32_t *io_to)
 {
 	uint32_t at = *io_from, end = *io_to, left = l->index;
@@ -146,8 +147,8 @@ static int splice_element(const struct hl7_index *ix, int kind, const struct lev
 }
 
 /* Writes the new message. Returns its length or -ENOSPC. */
-static int write_spliced(const struct hl7_index *ix, const struct splice *s, const char *value, uint32_t bytes, char *out,
-			 uint32_t out_max)
+static int write_spliced(const struct hl7_index *ix, const struct splice *s, const char *value, uint32_t bytes,
+                         char *out, uint32_t out_max)
 {
 	uint64_t total = (uint64_t)s->from + s->before_bytes + bytes + s->after_bytes + (ix->bytes - s->to);
 	char *p = out;
@@ -173,18 +174,18 @@ static int write_spliced(const struct hl7_index *ix, const struct splice *s, con
 	return (int)total;
 }
 
-int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, const char *value, uint32_t bytes, char *out,
-	     uint32_t out_max)
+int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, const char *value, uint32_t bytes,
+             char *out, uint32_t out_max)
 {
 	const struct level levels[LEVELS] = {
-		{ ix->delims.field, p->field + 1u - p->header },
-		{ ix->delims.repetition, p->repetition },
-		{ ix->delims.component, p->component },
-		{ ix->delims.subcomponent, p->subcomponent },
+	    {ix->delims.field, p->field + 1u - p->header},
+	    {ix->delims.repetition, p->repetition},
+	    {ix->delims.component, p->component},
+	    {ix->delims.subcomponent, p->subcomponent},
 	};
 	char separator = p->field ? ix->delims.field : '\r';
 	const struct hl7_segment *seg;
-	struct splice s = { 0 };
+	struct splice s = {0};
 	int rc;
 
 	if (p->sequence == HL7_PATH_ALL || p->repetition == HL7_PATH_ALL)
@@ -202,7 +203,8 @@ int hl7_edit(const struct hl7_index *ix, int kind, const struct hl7_path *p, con
 		rc = kind == HL7_EDIT_DELETE ? 0 : -ENOENT;
 		s.from = s.to = ix->bytes;
 	} else if (p->header && !seg->fields) {
-		rc = HL7_E_DELIM; /* a bare "MSH" further down declares nothing: it would have to be given MSH-1 and MSH-2 */
+		rc = HL7_E_DELIM; /* a bare "MSH" further down declares nothing: it would have to be given MSH-1 and
+		                     MSH-2 */
 	} else {
 		s.from = seg->offset;
 		s.to = ix->entry[seg->first + seg->fields];

@@ -92,7 +92,9 @@ int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_by
 			n += in_bytes - at;
 			break;
 		}
-		made = body_bytes / 2 <= out_max - n && out_max > n ? body_to_bytes(delims, in + body, body_bytes, out + n) : 0;
+		made = body_bytes / 2 <= out_max - n && out_max > n
+		           ? body_to_bytes(delims, in + body, body_bytes, out + n)
+		           : 0;
 		if (made == 0) {
 			if (body_bytes + 2 > out_max - n)
 				return -ENOSPC;
@@ -109,13 +111,13 @@ int hl7_unescape(const struct hl7_delims *delims, const char *in, uint32_t in_by
 
 static char letter_of(const struct hl7_delims *d, char c)
 {
-	return c == d->field	    ? 'F' :
-	       c == d->component    ? 'S' :
-	       c == d->subcomponent ? 'T' :
-	       c == d->repetition   ? 'R' :
-	       c == d->escape	    ? 'E' :
-	       c == d->truncation   ? 'P' :
-				      0;
+	return c == d->field          ? 'F'
+	       : c == d->component    ? 'S'
+	       : c == d->subcomponent ? 'T'
+	       : c == d->repetition   ? 'R'
+	       : c == d->escape       ? 'E'
+	       : c == d->truncation   ? 'P'
+	                              : 0;
 }
 
 int hl7_escape(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, char *out, uint32_t out_max)
@@ -152,7 +154,7 @@ int hl7_escape(const struct hl7_delims *delims, const char *in, uint32_t in_byte
 /* A format command: two letters, then maybe a number with or without a sign. Returns 0, or -1 if it is none. */
 static int format_command(const char *body, uint32_t bytes, struct hl7_text *ret)
 {
-	static const char *const commands[] = { "br", "sp", "sk", "fi", "nf", "in", "ti", "ce" };
+	static const char *const commands[] = {"br", "sp", "sk", "fi", "nf", "in", "ti", "ce"};
 	uint32_t at = 3, number = 0;
 	unsigned i = 0;
 	int minus;
@@ -195,19 +197,20 @@ static void classify(const struct hl7_delims *d, const char *body, uint32_t byte
 		t->kind = HL7_TEXT_HIGHLIGHT;
 		t->code = body[0];
 	} else if (((body[0] == 'C' && bytes == 5) || (body[0] == 'M' && (bytes == 5 || bytes == 7))) &&
-		   is_hex(body + 1, bytes - 1)) {
+	           is_hex(body + 1, bytes - 1)) {
 		t->kind = HL7_TEXT_CHARSET;
 		t->code = body[0];
-		t->value = (struct hl7_span){ t->value.offset + 2, bytes - 1 };
+		t->value = (struct hl7_span){t->value.offset + 2, bytes - 1};
 	} else if (body[0] == 'Z') {
 		t->kind = HL7_TEXT_LOCAL;
-		t->value = (struct hl7_span){ t->value.offset + 2, bytes - 1 };
+		t->value = (struct hl7_span){t->value.offset + 2, bytes - 1};
 	} else if (!format_command(body, bytes, t)) {
 		t->kind = HL7_TEXT_FORMAT;
 	}
 }
 
-int hl7_text_next(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, uint32_t *io_at, struct hl7_text *ret)
+int hl7_text_next(const struct hl7_delims *delims, const char *in, uint32_t in_bytes, uint32_t *io_at,
+                  struct hl7_text *ret)
 {
 	uint32_t at = *io_at, left = in_bytes - at, plain, body;
 
@@ -217,13 +220,13 @@ int hl7_text_next(const struct hl7_delims *delims, const char *in, uint32_t in_b
 	plain = delims->escape ? hl7_find1(in + at, left, delims->escape) : left;
 	body = plain < left ? hl7_find1(in + at + plain + 1, left - plain - 1, delims->escape) : 0;
 	if (plain == left || plain + 1 + body == left) { /* no sequence any more */
-		ret->value = (struct hl7_span){ at, left };
+		ret->value = (struct hl7_span){at, left};
 		*io_at = in_bytes;
 	} else if (plain) {
-		ret->value = (struct hl7_span){ at, plain };
+		ret->value = (struct hl7_span){at, plain};
 		*io_at = at + plain;
 	} else {
-		ret->value = (struct hl7_span){ at, body + 2 };
+		ret->value = (struct hl7_span){at, body + 2};
 		*io_at = at + body + 2;
 		classify(delims, in + at + 1, body, ret);
 	}

@@ -17,9 +17,9 @@ size_t hl7_index_bytes(uint32_t fields, uint32_t segments)
 }
 
 int hl7_index(const char *msg, uint32_t bytes, uint32_t flags, void *mem, size_t mem_bytes, struct hl7_index *ret,
-	      struct hl7_error *reterr)
+              struct hl7_error *reterr)
 {
-	struct hl7_index ix = { .msg = msg, .bytes = bytes };
+	struct hl7_index ix = {.msg = msg, .bytes = bytes};
 	size_t words = mem_bytes / 16 * 4;
 	uint32_t msh2;
 	int rc;

@@ -33,14 +33,14 @@ static uint32_t msh2_bytes(const char *msg, uint32_t bytes, char field)
 
 /* Reads MSH-1 and MSH-2 of a line that begins with @segment ("MSH", "FHS" or "BHS": all three declare delimiters). */
 static int delims_read(const char *msg, uint32_t bytes, const char *segment, struct hl7_delims *ret,
-		       uint32_t *ret_msh2_bytes, struct hl7_error *reterr)
+                       uint32_t *ret_msh2_bytes, struct hl7_error *reterr)
 {
-	struct hl7_delims d = { 0 };
-	char *const slot[] = { &d.component, &d.repetition, &d.escape, &d.subcomponent, &d.truncation };
+	struct hl7_delims d = {0};
+	char *const slot[] = {&d.component, &d.repetition, &d.escape, &d.subcomponent, &d.truncation};
 	uint32_t n, declared;
 
 	if (bytes > 8 && !memcmp(msg + 3, "|^~\\&|", 6) && !memcmp(msg, segment, 3)) { /* nearly all messages */
-		*ret = (struct hl7_delims){ '|', '^', '~', '\\', '&', 0 };
+		*ret = (struct hl7_delims){'|', '^', '~', '\\', '&', 0};
 		*ret_msh2_bytes = 4;
 		return 0;
 	}
@@ -69,7 +69,7 @@ static int delims_read(const char *msg, uint32_t bytes, const char *segment, str
 }
 
 int hl7_delims_read(const char *msg, uint32_t bytes, struct hl7_delims *ret, uint32_t *ret_msh2_bytes,
-		    struct hl7_error *reterr)
+                    struct hl7_error *reterr)
 {
 	return delims_read(msg, bytes, "MSH", ret, ret_msh2_bytes, reterr);
 }
@@ -90,10 +90,10 @@ int hl7_msh_read(const char *msg, uint32_t bytes, struct hl7_msh *ret, struct hl
 		n = HL7_MSH_FIELDS - 1;
 	ret->delims = delims;
 	ret->segment_bytes = end;
-	ret->field[0] = (struct hl7_span){ 0, 0 };
-	ret->field[1] = (struct hl7_span){ 3, 1 };
+	ret->field[0] = (struct hl7_span){0, 0};
+	ret->field[1] = (struct hl7_span){3, 1};
 	for (uint32_t i = 0; i < n; i++)
-		ret->field[i + 2] = (struct hl7_span){ pos[i] + 1, pos[i + 1] - pos[i] - 1 };
+		ret->field[i + 2] = (struct hl7_span){pos[i] + 1, pos[i + 1] - pos[i] - 1};
 	if (n + 2 <= HL7_MSH_FIELDS)
 		memset(&ret->field[n + 2], 0, (HL7_MSH_FIELDS + 1 - (n + 2)) * sizeof ret->field[0]);
 	return 0;
@@ -115,7 +115,7 @@ static uint32_t line_find(const char *msg, uint32_t bytes, uint32_t at, const ch
 int hl7_msa_read(const char *msg, uint32_t bytes, struct hl7_msh *msh, struct hl7_msa *ret, struct hl7_error *reterr)
 {
 	struct hl7_msh head;
-	struct hl7_span field[5] = { { 0, 0 } };
+	struct hl7_span field[5] = {{0, 0}};
 	uint32_t pos[4 + HL7_SCAN_LINE_SLACK], at, n, end;
 	int rc = hl7_msh_read(msg, bytes, &head, reterr);
 
@@ -126,7 +126,7 @@ int hl7_msa_read(const char *msg, uint32_t bytes, struct hl7_msh *msh, struct hl
 		return hl7_fail(reterr, HL7_E_MSA, bytes, NULL, 0);
 	n = hl7_kernel()->line(msg + at, bytes - at, head.delims.field, pos, 4, &end);
 	for (uint32_t i = 0; i < n; i++)
-		field[i + 1] = (struct hl7_span){ at + pos[i] + 1, (i + 1 < n ? pos[i + 1] : end) - pos[i] - 1 };
+		field[i + 1] = (struct hl7_span){at + pos[i] + 1, (i + 1 < n ? pos[i + 1] : end) - pos[i] - 1};
 	if (field[1].bytes != 2)
 		return hl7_fail(reterr, HL7_E_MSA, field[1].offset, "MSA", 1);
 	memcpy(ret->code, msg + field[1].offset, 2);

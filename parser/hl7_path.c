@@ -7,6 +7,8 @@
  */
 #include "hl7_scan.h"
 
+#include <errno.h>
+
 #define POSITION_MAX 65534 /* one below HL7_PATH_ALL */
 
 /* ---- text to path ---- */
@@ -90,8 +92,8 @@ static int take_path(struct text *t, struct hl7_path *p)
 
 int hl7_path_compile(const char *text, uint32_t bytes, struct hl7_path *ret, struct hl7_error *reterr)
 {
-	struct text t = { text, bytes, 0 };
-	struct hl7_path p = { 0 };
+	struct text t = {text, bytes, 0};
+	struct hl7_path p = {0};
 
 	if (take_path(&t, &p))
 		return hl7_fail(reterr, HL7_E_PATH, t.at, NULL, 0);
@@ -104,7 +106,7 @@ int hl7_path_compile(const char *text, uint32_t bytes, struct hl7_path *ret, str
 /* Spans made in a called function go through memory in two halves, which stalls the processor. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static const struct hl7_span absent = { 0, 0 };
+static const struct hl7_span absent = {0, 0};
 
 /* Eight bytes of the message as a number, the first byte lowest. */
 static inline uint64_t load8(const char *p)
@@ -118,10 +120,12 @@ static inline uint64_t load8(const char *p)
 	return w;
 }
 
-/* The first @a or @b in msg[at..end), or @end. Values are short: eight bytes at a time, as long as the message has them. */
+/* The first @a or @b in msg[at..end), or @end. Values are short: eight bytes at a time, as long as the message has
+ * them. */
 static inline uint32_t find_delim(const struct hl7_index *ix, uint32_t at, uint32_t end, char a, char b)
 {
-	const uint64_t ones = 0x0101010101010101ull, spread_a = ones * (unsigned char)a, spread_b = ones * (unsigned char)b;
+	const uint64_t ones = 0x0101010101010101ull, spread_a = ones * (unsigned char)a,
+	               spread_b = ones * (unsigned char)b;
 
 	for (uint32_t tries = 4; at < end && at + 8 <= ix->bytes && tries; at += 8, tries--) {
 		uint64_t w = load8(ix->msg + at), x = w ^ spread_a, y = w ^ spread_b;
@@ -149,28 +153,29 @@ ALWAYS_INLINE struct hl7_span piece(const struct hl7_index *ix, struct hl7_span 
 		uint32_t found = find_delim(ix, at, end, delim, delim);
 
 		if (n == 1)
-			return (struct hl7_span){ at, found - at };
+			return (struct hl7_span){at, found - at};
 		if (found == end)
 			return absent;
 		at = found + 1;
 	}
 }
 
-ALWAYS_INLINE struct hl7_span field_at(const struct hl7_index *ix, const struct hl7_segment *seg, const struct hl7_path *p)
+ALWAYS_INLINE struct hl7_span field_at(const struct hl7_index *ix, const struct hl7_segment *seg,
+                                       const struct hl7_path *p)
 {
 	const uint32_t *entry = ix->entry + seg->first;
 	uint32_t n = p->field;
 
 	if (n == HL7_PATH_WHOLE)
-		return (struct hl7_span){ seg->offset, entry[seg->fields] - seg->offset };
+		return (struct hl7_span){seg->offset, entry[seg->fields] - seg->offset};
 	if (p->header) {
 		if (n == 1)
-			return seg->fields ? (struct hl7_span){ seg->offset + 3, 1 } : absent;
+			return seg->fields ? (struct hl7_span){seg->offset + 3, 1} : absent;
 		n--;
 	}
 	if (n > seg->fields)
 		return absent;
-	return (struct hl7_span){ entry[n - 1] + 1, entry[n] - entry[n - 1] - 1 };
+	return (struct hl7_span){entry[n - 1] + 1, entry[n] - entry[n - 1] - 1};
 }
 
 /* The n-th component of a field's first repetition, in one go. */
@@ -185,7 +190,7 @@ ALWAYS_INLINE struct hl7_span component_of_first(const struct hl7_index *ix, str
 		uint32_t found = find_delim(ix, at, end, component, repetition);
 
 		if (n == 1)
-			return (struct hl7_span){ at, found - at };
+			return (struct hl7_span){at, found - at};
 		if (found == end || ix->msg[found] != component)
 			return absent;
 		at = found + 1;
@@ -215,11 +220,9 @@ ALWAYS_INLINE struct hl7_span declaration(const struct hl7_path *p, struct hl7_s
 	return first ? value : absent;
 }
 
-/* What a path without [*] names in one segment. */
-ALWAYS_INLINE struct hl7_span value_at(const struct hl7_index *ix, const struct hl7_segment *seg, const struct hl7_path *p)
+/* What a path without [*] names inside its field. */
+ALWAYS_INLINE struct hl7_span value_in(const struct hl7_index *ix, struct hl7_span value, const struct hl7_path *p)
 {
-	struct hl7_span value = field_at(ix, seg, p);
-
 	if (is_declaration(p))
 		return declaration(p, value);
 	if (p->repetition == 1 && p->component) {
@@ -229,6 +232,13 @@ ALWAYS_INLINE struct hl7_span value_at(const struct hl7_index *ix, const struct 
 	if (p->repetition)
 		return within(ix, p, piece(ix, value, ix->delims.repetition, p->repetition));
 	return value;
+}
+
+/* What a path without [*] names in one segment. */
+ALWAYS_INLINE struct hl7_span value_at(const struct hl7_index *ix, const struct hl7_segment *seg,
+                                       const struct hl7_path *p)
+{
+	return value_in(ix, field_at(ix, seg, p), p);
 }
 
 /* The @sequence-th segment of a name, NULL if there are fewer. */
@@ -300,6 +310,20 @@ uint32_t hl7_get_set(const struct hl7_index *ix, const struct hl7_path *paths, u
 	return found;
 }
 
+int hl7_msh_get(const char *msg, const struct hl7_msh *msh, const struct hl7_path *p, struct hl7_span *ret)
+{
+	const struct hl7_index ix = {.msg = msg, .bytes = msh->segment_bytes, .delims = msh->delims};
+	struct hl7_span value;
+
+	if (p->name != HL7_NAME_MSH || p->sequence != 1 || p->field > HL7_MSH_FIELDS || is_wild(p))
+		return -ERANGE;
+	value = p->field ? msh->field[p->field] : (struct hl7_span){0, msh->segment_bytes};
+	value = value_in(&ix, value, p);
+	if (value.bytes)
+		*ret = value;
+	return value.bytes != 0;
+}
+
 void hl7_iter_init(struct hl7_iter *it, const struct hl7_index *ix, const struct hl7_path *p)
 {
 	memset(it, 0, sizeof *it);
@@ -321,7 +345,7 @@ static struct hl7_span next_repetition(struct hl7_iter *it)
 		it->rest_offset = offset + n + 1;
 		it->rest_bytes = bytes - n - 1;
 	}
-	return (struct hl7_span){ offset, n };
+	return (struct hl7_span){offset, n};
 }
 
 /* The next segment the path selects, NULL at the end. */

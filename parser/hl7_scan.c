@@ -10,14 +10,12 @@
 
 const struct hl7_kernel *const hl7_kernels[] = {
 #if defined(__x86_64__)
-	&hl7_kernel_avx512,
-	&hl7_kernel_avx2,
-	&hl7_kernel_sse2,
+    &hl7_kernel_avx512, &hl7_kernel_avx2,
+    &hl7_kernel_sse2,
 #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	&hl7_kernel_neon,
 #endif
-	&hl7_kernel_scalar,
-	NULL,
+    &hl7_kernel_scalar, NULL,
 };
 
 const struct hl7_kernel *hl7_kernel_chosen;
@@ -30,7 +28,8 @@ const struct hl7_kernel *hl7_kernel_choose(void)
 	while (!hl7_kernels[i]->usable())
 		i++;
 	/* A kernel selected by hand meanwhile stays. */
-	if (__atomic_compare_exchange_n(&hl7_kernel_chosen, &none, hl7_kernels[i], 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (__atomic_compare_exchange_n(&hl7_kernel_chosen, &none, hl7_kernels[i], 0, __ATOMIC_ACQ_REL,
+	                                __ATOMIC_ACQUIRE))
 		return hl7_kernels[i];
 	return none;
 }
@@ -54,8 +53,8 @@ int hl7_kernel_select(const char *name)
 }
 
 const uint8_t hl7_name_class[256] = {
-	['0'] = 2, ['1'] = 2, ['2'] = 2, ['3'] = 2, ['4'] = 2, ['5'] = 2, ['6'] = 2, ['7'] = 2, ['8'] = 2, ['9'] = 2,
-	['A'] = 3, ['B'] = 3, ['C'] = 3, ['D'] = 3, ['E'] = 3, ['F'] = 3, ['G'] = 3, ['H'] = 3, ['I'] = 3, ['J'] = 3,
-	['K'] = 3, ['L'] = 3, ['M'] = 3, ['N'] = 3, ['O'] = 3, ['P'] = 3, ['Q'] = 3, ['R'] = 3, ['S'] = 3, ['T'] = 3,
-	['U'] = 3, ['V'] = 3, ['W'] = 3, ['X'] = 3, ['Y'] = 3, ['Z'] = 3,
+    ['0'] = 2, ['1'] = 2, ['2'] = 2, ['3'] = 2, ['4'] = 2, ['5'] = 2, ['6'] = 2, ['7'] = 2, ['8'] = 2,
+    ['9'] = 2, ['A'] = 3, ['B'] = 3, ['C'] = 3, ['D'] = 3, ['E'] = 3, ['F'] = 3, ['G'] = 3, ['H'] = 3,
+    ['I'] = 3, ['J'] = 3, ['K'] = 3, ['L'] = 3, ['M'] = 3, ['N'] = 3, ['O'] = 3, ['P'] = 3, ['Q'] = 3,
+    ['R'] = 3, ['S'] = 3, ['T'] = 3, ['U'] = 3, ['V'] = 3, ['W'] = 3, ['X'] = 3, ['Y'] = 3, ['Z'] = 3,
 };

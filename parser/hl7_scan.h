@@ -36,13 +36,14 @@ struct hl7_kernel {
 	/* Indexes ix->msg: entries upwards from @mem, lines downwards from its end. @lf is '\n', or '\r' if LF ends no
 	 * line. 0 or HL7_E_FULL. */
 	int (*index)(struct hl7_index *ix, char lf, uint32_t *mem, uint32_t words);
-	/* Offsets of @field up to the first CR or LF, @max of them at most; @end gets the line's length. Returns how many.
+	/* Offsets of @field up to the first CR or LF, @max of them at most; @end gets the line's length. Returns how
+	 * many.
 	 * @pos has room for HL7_SCAN_LINE_SLACK more. */
 	uint32_t (*line)(const char *msg, uint32_t bytes, char field, uint32_t *pos, uint32_t max, uint32_t *end);
 	/* Offset of the first byte equal to @a, @b or @c, or @bytes. */
 	uint32_t (*find)(const char *buf, uint32_t bytes, char a, char b, char c);
-	/* Offset of the first 0x1C 0x0D at or after @from, or HL7_NONE; then @scanned says where to go on. @inner gets the
-	 * first 0x0B at or after @from and before that, if there is one. */
+	/* Offset of the first 0x1C 0x0D at or after @from, or HL7_NONE; then @scanned says where to go on. @inner gets
+	 * the first 0x0B at or after @from and before that, if there is one. */
 	uint32_t (*frame)(const char *buf, uint32_t bytes, uint32_t from, uint32_t *inner, uint32_t *scanned);
 	/* One bit per byte: is it one of the values? @out has (bytes + 63) / 64 words. */
 	void (*marks)(const char *buf, uint32_t bytes, const char values[HL7_SCAN_DELIMS], uint64_t *out);
@@ -87,10 +88,11 @@ static inline uint32_t hl7_find1(const char *buf, uint32_t bytes, char a)
 
 /* Shared by the files of the library: delimiters from the first bytes of a header segment, and failure details. */
 int hl7_delims_read(const char *msg, uint32_t bytes, struct hl7_delims *ret, uint32_t *ret_msh2_bytes,
-		    struct hl7_error *reterr);
+                    struct hl7_error *reterr);
 int hl7_fail(struct hl7_error *reterr, int code, uint32_t offset, const char *segment, uint16_t field);
 
-/* hl7_name() of what stands at a line's start, 0 if that is no segment name. Table: 3 = capital, 2 = digit, 0 = other. */
+/* hl7_name() of what stands at a line's start, 0 if that is no segment name. Table: 3 = capital, 2 = digit, 0 = other.
+ */
 extern const uint8_t hl7_name_class[256];
 
 static inline uint32_t hl7_line_name(const char *line, uint32_t bytes, char field)

@@ -9,13 +9,13 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define SCAN_FN               __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define SCAN_NAME             hl7_kernel_avx2
-#define SCAN_TEXT             "avx2"
+#define SCAN_FN   __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define SCAN_NAME hl7_kernel_avx2
+#define SCAN_TEXT "avx2"
 #define SCAN_USABLE                                                                                                    \
-	(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&           \
+	(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&          \
 	 __builtin_cpu_supports("popcnt"))
-#define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_PARTIAL_IS_CHEAP  0
 #define SCAN_POPCOUNT_IS_CHEAP 1
 
 struct block {
@@ -37,7 +37,7 @@ SCAN_FN static inline struct block block_load(const char *p)
 
 SCAN_FN static inline struct block block_load_part(const char *p, uint32_t n)
 {
-	char copy[64] = { 0 };
+	char copy[64] = {0};
 
 	memcpy(copy, p, n);
 	return block_load(copy);
@@ -45,7 +45,7 @@ SCAN_FN static inline struct block block_load_part(const char *p, uint32_t n)
 
 SCAN_FN static inline struct value block_value(char c)
 {
-	return (struct value){ _mm256_set1_epi8(c) };
+	return (struct value){_mm256_set1_epi8(c)};
 }
 
 SCAN_FN static inline uint64_t gather(__m256i lo, __m256i hi)
@@ -76,16 +76,17 @@ SCAN_FN static inline uint64_t block_any3(struct block b, struct value x, struct
 SCAN_FN static inline uint64_t block_any6(struct block b, const struct value v[6])
 {
 	return gather(_mm256_or_si256(hit3(b.lo, v[0], v[1], v[2]), hit3(b.lo, v[3], v[4], v[5])),
-		      _mm256_or_si256(hit3(b.hi, v[0], v[1], v[2]), hit3(b.hi, v[3], v[4], v[5])));
+	              _mm256_or_si256(hit3(b.hi, v[0], v[1], v[2]), hit3(b.hi, v[3], v[4], v[5])));
 }
 
-SCAN_FN static inline uint64_t block_fields(struct block b, struct value x, struct value y, struct value z, uint64_t *ends)
+SCAN_FN static inline uint64_t block_fields(struct block b, struct value x, struct value y, struct value z,
+                                            uint64_t *ends)
 {
 	__m256i end_lo = hit2(b.lo, y, z), end_hi = hit2(b.hi, y, z);
 
 	*ends = gather(end_lo, end_hi);
 	return gather(_mm256_or_si256(end_lo, _mm256_cmpeq_epi8(b.lo, x.spread)),
-		      _mm256_or_si256(end_hi, _mm256_cmpeq_epi8(b.hi, x.spread)));
+	              _mm256_or_si256(end_hi, _mm256_cmpeq_epi8(b.hi, x.spread)));
 }
 
 /* Eight at a time without a test in between: how many there are in a block is hard to predict. */

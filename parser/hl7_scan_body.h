@@ -5,7 +5,8 @@
  *   SCAN_FN            attributes of every function (the target instruction set)
  *   SCAN_NAME          the kernel's object, SCAN_TEXT its name, SCAN_USABLE an expression: can this CPU run it
      64 bytes in registers; struct value: one byte value spread over a register
- *   block_load(p)      64 bytes from p;   block_load_part(p, n): n < 64 bytes from p, the rest arbitrary, no byte read beyond
+ *   block_load(p)      64 bytes from p;   block_load_part(p, n): n < 64 bytes from p, the rest arbitrary, no byte read
+ beyond
  *   block_value(c)     struct value of c
  *   block_any2(b, x, y), block_any3(b, x, y, z), block_any6(b, v): bit i set if byte i equals one of the values
  *   block_fields(b, x, y, z, &ends): as block_any3; ends = bits of y or z
@@ -15,7 +16,8 @@
  */
 
 /* The block at @at of a range, its bits cut to the range: a whole load, or an overlapping one, or a partial one. */
-SCAN_FN static inline struct block block_at(const char *buf, uint32_t bytes, uint32_t at, uint32_t *shift, uint64_t *valid)
+SCAN_FN static inline struct block block_at(const char *buf, uint32_t bytes, uint32_t at, uint32_t *shift,
+                                            uint64_t *valid)
 {
 	uint32_t left = bytes - at;
 
@@ -40,7 +42,8 @@ struct index_lines {
 };
 
 /* Takes down the line that the @last-th entry ends. An empty one is written too, and overwritten by the next. */
-SCAN_FN static inline void index_line(struct index_lines *x, const char *msg, char field, const uint32_t *mem, uint32_t last)
+SCAN_FN static inline void index_line(struct index_lines *x, const char *msg, char field, const uint32_t *mem,
+                                      uint32_t last)
 {
 	uint32_t start = x->start, end = mem[last], empty = end == start;
 	uint32_t name = hl7_line_name(msg + start, end - start, field);
@@ -56,7 +59,7 @@ SCAN_FN static inline void index_line(struct index_lines *x, const char *msg, ch
 }
 
 __attribute__((noinline)) SCAN_FN static void index_lines(struct index_lines *ret, const char *msg, char field,
-							  const uint32_t *mem, uint32_t *noted, uint32_t n)
+                                                          const uint32_t *mem, uint32_t *noted, uint32_t n)
 {
 	struct index_lines x = *ret;
 
@@ -73,7 +76,8 @@ SCAN_FN static inline uint32_t rank_of(uint64_t bits, uint64_t ends)
 	return (uint32_t)__builtin_popcountll(bits & ((ends & -ends) - 1));
 }
 
-/* Notes the lines that end in a block: for each the number of the entry that ends it. @first is that of its first entry. */
+/* Notes the lines that end in a block: for each the number of the entry that ends it. @first is that of its first
+ * entry. */
 SCAN_FN static inline void note_lines(uint32_t *note, uint32_t first, uint64_t bits, uint64_t ends)
 {
 	if (!SCAN_POPCOUNT_IS_CHEAP && !ends)
@@ -94,7 +98,7 @@ SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint
 	const char field = ix->delims.field;
 	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value(lf);
 	struct hl7_segment *const top = (struct hl7_segment *)(void *)(mem + words) - 1;
-	struct index_lines l = { .seg = top };
+	struct index_lines l = {.seg = top};
 	uint32_t noted[HL7_SCAN_LINES + 64 + 2], lines = 0;
 	uint32_t entries = 0, limit = words; /* entries that fit beside the lines taken down */
 	uint64_t valid, ends, bits;
@@ -140,7 +144,8 @@ SCAN_FN static int scan_index(struct hl7_index *ix, char lf, uint32_t *mem, uint
 	return 0;
 }
 
-SCAN_FN static uint32_t scan_line(const char *msg, uint32_t bytes, char field, uint32_t *pos, uint32_t max, uint32_t *end)
+SCAN_FN static uint32_t scan_line(const char *msg, uint32_t bytes, char field, uint32_t *pos, uint32_t max,
+                                  uint32_t *end)
 {
 	const struct value vf = block_value(field), vc = block_value('\r'), vl = block_value('\n');
 	uint32_t n = 0;
@@ -238,11 +243,11 @@ static int scan_usable(void)
 }
 
 const struct hl7_kernel SCAN_NAME = {
-	.name = SCAN_TEXT,
-	.usable = scan_usable,
-	.index = scan_index,
-	.line = scan_line,
-	.find = scan_find,
-	.frame = scan_frame,
-	.marks = scan_marks,
+    .name = SCAN_TEXT,
+    .usable = scan_usable,
+    .index = scan_index,
+    .line = scan_line,
+    .find = scan_find,
+    .frame = scan_frame,
+    .marks = scan_marks,
 };

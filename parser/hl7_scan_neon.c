@@ -10,10 +10,10 @@
 #include <arm_neon.h>
 
 #define SCAN_FN
-#define SCAN_NAME             hl7_kernel_neon
-#define SCAN_TEXT             "neon"
-#define SCAN_USABLE           1
-#define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_NAME              hl7_kernel_neon
+#define SCAN_TEXT              "neon"
+#define SCAN_USABLE            1
+#define SCAN_PARTIAL_IS_CHEAP  0
 #define SCAN_POPCOUNT_IS_CHEAP 0
 
 struct block {
@@ -35,7 +35,7 @@ static inline struct block block_load(const char *p)
 
 static inline struct block block_load_part(const char *p, uint32_t n)
 {
-	char copy[64] = { 0 };
+	char copy[64] = {0};
 
 	memcpy(copy, p, n);
 	return block_load(copy);
@@ -43,13 +43,13 @@ static inline struct block block_load_part(const char *p, uint32_t n)
 
 static inline struct value block_value(char c)
 {
-	return (struct value){ vdupq_n_u8((uint8_t)c) };
+	return (struct value){vdupq_n_u8((uint8_t)c)};
 }
 
 /* One bit per byte: keep bit (i mod 8) of byte i, then add neighbours until eight bytes share one. */
 static inline uint64_t gather(const uint8x16_t hit[4])
 {
-	static const uint8_t weight_bytes[16] = { 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128 };
+	static const uint8_t weight_bytes[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
 	const uint8x16_t weight = vld1q_u8(weight_bytes);
 	uint8x16_t low = vpaddq_u8(vandq_u8(hit[0], weight), vandq_u8(hit[1], weight));
 	uint8x16_t high = vpaddq_u8(vandq_u8(hit[2], weight), vandq_u8(hit[3], weight));

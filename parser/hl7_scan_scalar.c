@@ -8,10 +8,10 @@
 #include "hl7_scan.h"
 
 #define SCAN_FN
-#define SCAN_NAME             hl7_kernel_scalar
-#define SCAN_TEXT             "scalar"
-#define SCAN_USABLE           1
-#define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_NAME              hl7_kernel_scalar
+#define SCAN_TEXT              "scalar"
+#define SCAN_USABLE            1
+#define SCAN_PARTIAL_IS_CHEAP  0
 #define SCAN_POPCOUNT_IS_CHEAP 0
 
 #define LOW7 0x7f7f7f7f7f7f7f7full
@@ -46,7 +46,7 @@ static inline struct block block_load(const char *p)
 
 static inline struct block block_load_part(const char *p, uint32_t n)
 {
-	char copy[64] = { 0 };
+	char copy[64] = {0};
 
 	memcpy(copy, p, n);
 	return block_load(copy);
@@ -54,7 +54,7 @@ static inline struct block block_load_part(const char *p, uint32_t n)
 
 static inline struct value block_value(char c)
 {
-	return (struct value){ (unsigned char)c * 0x0101010101010101ull };
+	return (struct value){(unsigned char)c * 0x0101010101010101ull};
 }
 
 /* 0x80 in every byte of @w that equals the value, 0 in the others; exact, no carry from byte to byte. */

@@ -10,10 +10,10 @@
 #include <emmintrin.h>
 
 #define SCAN_FN
-#define SCAN_NAME             hl7_kernel_sse2
-#define SCAN_TEXT             "sse2"
-#define SCAN_USABLE           1
-#define SCAN_PARTIAL_IS_CHEAP 0
+#define SCAN_NAME              hl7_kernel_sse2
+#define SCAN_TEXT              "sse2"
+#define SCAN_USABLE            1
+#define SCAN_PARTIAL_IS_CHEAP  0
 #define SCAN_POPCOUNT_IS_CHEAP 0
 
 struct block {
@@ -35,7 +35,7 @@ static inline struct block block_load(const char *p)
 
 static inline struct block block_load_part(const char *p, uint32_t n)
 {
-	char copy[64] = { 0 };
+	char copy[64] = {0};
 
 	memcpy(copy, p, n);
 	return block_load(copy);
@@ -43,13 +43,14 @@ static inline struct block block_load_part(const char *p, uint32_t n)
 
 static inline struct value block_value(char c)
 {
-	return (struct value){ _mm_set1_epi8(c) };
+	return (struct value){_mm_set1_epi8(c)};
 }
 
 static inline uint64_t gather(const __m128i hit[4])
 {
 	return (uint64_t)(uint32_t)_mm_movemask_epi8(hit[0]) | (uint64_t)(uint32_t)_mm_movemask_epi8(hit[1]) << 16 |
-	       (uint64_t)(uint32_t)_mm_movemask_epi8(hit[2]) << 32 | (uint64_t)(uint32_t)_mm_movemask_epi8(hit[3]) << 48;
+	       (uint64_t)(uint32_t)_mm_movemask_epi8(hit[2]) << 32 |
+	       (uint64_t)(uint32_t)_mm_movemask_epi8(hit[3]) << 48;
 }
 
 static inline uint64_t block_any2(struct block b, struct value x, struct value y)
@@ -64,7 +65,7 @@ static inline uint64_t block_any2(struct block b, struct value x, struct value y
 static inline __m128i hit3(__m128i b, struct value x, struct value y, struct value z)
 {
 	return _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(b, x.spread), _mm_cmpeq_epi8(b, y.spread)),
-			    _mm_cmpeq_epi8(b, z.spread));
+	                    _mm_cmpeq_epi8(b, z.spread));
 }
 
 static inline uint64_t block_any3(struct block b, struct value x, struct value y, struct value z)

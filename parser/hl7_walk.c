@@ -2,8 +2,8 @@
 /*
  * hl7_walk.c - every element of a message in order: for transformations, printing and conversion.
  *
- * Called by whoever needs all of a message, on any core. Works on the kernel's delimiter marks, a kilobyte at a time, so
- * that a message of any size takes constant memory. It must never depend on the index.
+ * Called by whoever needs all of a message, on any core. Works on the kernel's delimiter marks, a kilobyte at a time,
+ * so that a message of any size takes constant memory. It must never depend on the index.
  */
 #include "hl7_scan.h"
 
@@ -25,10 +25,10 @@
 typedef uint32_t counters __attribute__((vector_size(16)));
 
 static const counters keep[] = {
-	{ ~0u, 0, 0, 0 }, { ~0u, ~0u, 0, 0 }, { ~0u, ~0u, ~0u, 0 }, { ~0u, ~0u, ~0u, ~0u }, { 0, 0, 0, 0 },
+    {~0u, 0, 0, 0}, {~0u, ~0u, 0, 0}, {~0u, ~0u, ~0u, 0}, {~0u, ~0u, ~0u, ~0u}, {0, 0, 0, 0},
 };
 static const counters add[] = {
-	{ 1, 1, 1, 1 }, { 0, 1, 1, 1 }, { 0, 0, 1, 1 }, { 0, 0, 0, 1 }, { 0, 1, 1, 1 },
+    {1, 1, 1, 1}, {0, 1, 1, 1}, {0, 0, 1, 1}, {0, 0, 0, 1}, {0, 1, 1, 1},
 };
 
 int hl7_walk_init(struct hl7_walk *w, const char *msg, uint32_t bytes, uint32_t flags, struct hl7_error *reterr)
@@ -63,12 +63,12 @@ static int next_window(struct hl7_walk *w)
 {
 	const struct hl7_delims *d = &w->delims;
 	const char values[HL7_SCAN_DELIMS] = {
-		d->field,
-		d->component,
-		d->repetition ? d->repetition : d->field,
-		d->subcomponent ? d->subcomponent : d->field,
-		'\r',
-		w->flags & HL7_F_EOL_LENIENT ? '\n' : '\r',
+	    d->field,
+	    d->component,
+	    d->repetition ? d->repetition : d->field,
+	    d->subcomponent ? d->subcomponent : d->field,
+	    '\r',
+	    w->flags & HL7_F_EOL_LENIENT ? '\n' : '\r',
 	};
 	uint32_t left;
 
@@ -129,8 +129,8 @@ static uint32_t begin_line(struct hl7_walk *w, struct hl7_element *e)
 	at = w->start;
 	if (!hl7_name_is_header(w->name) || w->bytes - at < 4 || w->msg[at + 3] != w->delims.field)
 		return 0;
-	e[0] = (struct hl7_element){ { at, 3 }, w->name, w->line, 0, 1, 1, 1, 0 };
-	e[1] = (struct hl7_element){ { at + 3, 1 }, w->name, w->line, 1, 1, 1, 1, 0 };
+	e[0] = (struct hl7_element){{at, 3}, w->name, w->line, 0, 1, 1, 1, 0};
+	e[1] = (struct hl7_element){{at + 3, 1}, w->name, w->line, 1, 1, 1, 1, 0};
 	w->start = w->skip = at + 4;
 	w->at[LEVEL_FIELD] = 2;
 	while (w->skip < w->bytes && w->msg[w->skip] != w->delims.field && !is_end(w, w->msg[w->skip]))

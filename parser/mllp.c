@@ -22,7 +22,7 @@ void mllp_next(const char *buf, uint32_t bytes, uint32_t scanned, struct mllp_re
 {
 	uint32_t from = scanned > 1 ? scanned : 1, inner = UINT32_MAX, end;
 
-	*ret = (struct mllp_result){ MLLP_MORE, 0, 0, 0, 0, UINT32_MAX };
+	*ret = (struct mllp_result){MLLP_MORE, 0, 0, 0, 0, UINT32_MAX};
 	if (bytes == 0)
 		return;
 	if (buf[0] != MLLP_SB) {

@@ -15,9 +15,9 @@ extern "C" {
 #define MLLP_OVERHEAD 3 /* bytes of framing around a frame's data: SB before it, EB and CR after it */
 
 /* Commit acknowledgements of MLLP release 2: a block whose data is this one byte. */
-#define MLLP_COMMIT_NONE 0
-#define MLLP_COMMIT_ACK  0x06
-#define MLLP_COMMIT_NAK  0x15
+#define MLLP_COMMIT_NONE  0
+#define MLLP_COMMIT_ACK   0x06
+#define MLLP_COMMIT_NAK   0x15
 #define MLLP_COMMIT_BYTES 4
 
 enum mllp_status {
@@ -40,8 +40,8 @@ struct mllp_result {
  *
  * @buf      The unconsumed bytes, in one piece. Borrowed for the call.
  * @bytes    How many there are; 0 gives MLLP_MORE.
- * @scanned  @ret->scanned of the previous call on these same unconsumed bytes, 0 at first and after anything was consumed.
- *           With it a frame that arrives in N pieces costs O(its length), not O(N times its length).
+ * @scanned  @ret->scanned of the previous call on these same unconsumed bytes, 0 at first and after anything was
+ * consumed. With it a frame that arrives in N pieces costs O(its length), not O(N times its length).
  * @ret      Caller-owned, written always.
  *
  * MLLP_FRAME: 0x0B data 0x1C 0x0D stands at @buf[0]; take @ret->consumed bytes off after using it.

@@ -17,7 +17,11 @@ const char *const load_code_names[LOAD_CODES] = {"AA", "AE", "AR", "CA", "CE", "
 static const struct {
 	const char *key, *text;
 	double q;
-} load_quantiles[] = {{"p50", "p50", 0.5}, {"p90", "p90", 0.9}, {"p99", "p99", 0.99}, {"p999", "p99.9", 0.999}, {"p9999", "p99.99", 0.9999}};
+} load_quantiles[] = {{"p50", "p50", 0.5},
+                      {"p90", "p90", 0.9},
+                      {"p99", "p99", 0.99},
+                      {"p999", "p99.9", 0.999},
+                      {"p9999", "p99.99", 0.9999}};
 
 static void load_print_json(const struct load_settings *set, const struct load_results *s)
 {
@@ -28,28 +32,30 @@ static void load_print_json(const struct load_settings *set, const struct load_r
 		if (s->codes[i])
 			json_object_set_new(codes, load_code_names[i], json_integer((json_int_t)s->codes[i]));
 	json_object_set_new(latency, "min", json_real((double)s->latency.min / 1e9));
-	json_object_set_new(latency, "mean", json_real(s->latency.count ? (double)s->latency.sum / (double)s->latency.count / 1e9 : 0));
+	json_object_set_new(latency, "mean",
+	                    json_real(s->latency.count ? (double)s->latency.sum / (double)s->latency.count / 1e9 : 0));
 	for (size_t i = 0; i < MR_ARRAY_LEN(load_quantiles); i++)
 		json_object_set_new(latency, load_quantiles[i].key,
-				    json_real((double)hist_quantile(&s->latency, load_quantiles[i].q) / 1e9));
+		                    json_real((double)hist_quantile(&s->latency, load_quantiles[i].q) / 1e9));
 	json_object_set_new(latency, "max", json_real((double)s->latency.max / 1e9));
 	for (uint64_t i = 0; i < s->measured_ns / 1000000000 && i < LOAD_SECONDS_MAX; i++)
 		json_array_append_new(per_second, json_integer(s->per_second[i]));
 	out = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f}", "schema", "millrace.bench.load/1", "target",
-			set->target_name, "mode", set->rate > 0 ? set->fixed ? "open, fixed" : "open, poisson" : "closed",
-			"connections", (json_int_t)set->connections, "window", (json_int_t)set->window, "size",
-			(json_int_t)set->size, "threads", (json_int_t)set->threads, "rate_wanted", set->rate, "duration", seconds);
+	                set->target_name, "mode",
+	                set->rate > 0 ? set->fixed ? "open, fixed" : "open, poisson" : "closed", "connections",
+	                (json_int_t)set->connections, "window", (json_int_t)set->window, "size", (json_int_t)set->size,
+	                "threads", (json_int_t)set->threads, "rate_wanted", set->rate, "duration", seconds);
 	must(out);
 	json_object_update_new(
-		out, json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:f}", "sent",
-			       (json_int_t)s->sent, "answered", (json_int_t)s->answered, "unanswered",
-			       (json_int_t)s->unanswered, "behind", (json_int_t)s->behind, "total_sent",
-			       (json_int_t)s->total_sent, "rate", seconds > 0 ? (double)s->answered_in_time / seconds : 0.0,
-			       "bytes_rate", seconds > 0 ? (double)s->sent_bytes / seconds : 0.0, "codes", codes, "latency",
-			       latency, "per_second", per_second, "wrong_id", (json_int_t)s->wrong_id, "unreadable",
-			       (json_int_t)s->unreadable, "strays", (json_int_t)s->strays, "connected",
-			       (json_int_t)s->connected, "connections_lost", (json_int_t)s->connections_lost, "cpu",
-			       seconds > 0 ? (double)s->cpu_ns / 1e9 / seconds : 0.0));
+	    out, json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:f}", "sent",
+	                   (json_int_t)s->sent, "answered", (json_int_t)s->answered, "unanswered",
+	                   (json_int_t)s->unanswered, "behind", (json_int_t)s->behind, "total_sent",
+	                   (json_int_t)s->total_sent, "rate", seconds > 0 ? (double)s->answered_in_time / seconds : 0.0,
+	                   "bytes_rate", seconds > 0 ? (double)s->sent_bytes / seconds : 0.0, "codes", codes, "latency",
+	                   latency, "per_second", per_second, "wrong_id", (json_int_t)s->wrong_id, "unreadable",
+	                   (json_int_t)s->unreadable, "strays", (json_int_t)s->strays, "connected",
+	                   (json_int_t)s->connected, "connections_lost", (json_int_t)s->connections_lost, "cpu",
+	                   seconds > 0 ? (double)s->cpu_ns / 1e9 / seconds : 0.0));
 	json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(out);
@@ -69,10 +75,12 @@ static void load_print(const struct load_settings *set, const struct load_result
 	if (set->size)
 		printf("%llu-byte messages, ", (unsigned long long)set->size);
 	printf("%.1f s\n", seconds);
-	printf("  %.0f msg/s, %.1f MB/s; sent %s, answered %s; CPU %.0f %%\n", seconds > 0 ? (double)s->answered_in_time / seconds : 0.0,
+	printf("  %.0f msg/s, %.1f MB/s; sent %s, answered %s; CPU %.0f %%\n",
+	       seconds > 0 ? (double)s->answered_in_time / seconds : 0.0,
 	       seconds > 0 ? (double)s->sent_bytes / seconds / 1e6 : 0.0, cli_format_count(a, sizeof(a), s->sent),
 	       cli_format_count(b, sizeof(b), s->answered), seconds > 0 ? (double)s->cpu_ns / 1e7 / seconds : 0.0);
-	printf("  latency%s: min %s", set->rate > 0 ? " from the time due" : "", cli_format_duration(a, sizeof(a), s->latency.min));
+	printf("  latency%s: min %s", set->rate > 0 ? " from the time due" : "",
+	       cli_format_duration(a, sizeof(a), s->latency.min));
 	for (size_t i = 0; i < MR_ARRAY_LEN(load_quantiles); i++)
 		printf(", %s %s", load_quantiles[i].text,
 		       cli_format_duration(a, sizeof(a), hist_quantile(&s->latency, load_quantiles[i].q)));
@@ -85,10 +93,12 @@ static void load_print(const struct load_settings *set, const struct load_result
 		putchar('\n');
 	}
 	if (s->unanswered || s->wrong_id || s->unreadable || s->strays || s->connections_lost || s->junk_bytes)
-		printf("  unanswered %llu, wrong control ID %llu, unreadable %llu, answers to nothing %llu, bytes between frames "
+		printf("  unanswered %llu, wrong control ID %llu, unreadable %llu, answers to nothing %llu, bytes "
+		       "between frames "
 		       "%llu, connections lost %llu\n",
-		       (unsigned long long)s->unanswered, (unsigned long long)s->wrong_id, (unsigned long long)s->unreadable,
-		       (unsigned long long)s->strays, (unsigned long long)s->junk_bytes, (unsigned long long)s->connections_lost);
+		       (unsigned long long)s->unanswered, (unsigned long long)s->wrong_id,
+		       (unsigned long long)s->unreadable, (unsigned long long)s->strays,
+		       (unsigned long long)s->junk_bytes, (unsigned long long)s->connections_lost);
 	if (s->behind)
 		printf("  %s messages were due and could not be sent: the receiver does not keep this rate\n",
 		       cli_format_count(a, sizeof(a), s->behind));
@@ -139,7 +149,8 @@ static int load_messages(struct cli *cli, struct load_settings *set, struct load
 		n = load_message_read(cli, files, ret, &left_out);
 		set->size = 0;
 		if (n > 0 && left_out)
-			cli_error(cli, "%u messages left out: unreadable, without MSH-10, or not to be answered", left_out);
+			cli_error(cli, "%u messages left out: unreadable, without MSH-10, or not to be answered",
+			          left_out);
 		if (n == 0)
 			cli_error(cli, "%s: no message that can be sent", files);
 		else if (n < 0)
@@ -181,13 +192,20 @@ static int load_exit(const struct load_results *s)
 		return CLI_UNREACHABLE;
 	if (s->answered == 0)
 		return CLI_FAILED;
-	return good == s->answered && !s->unanswered && !s->wrong_id && !s->unreadable && !s->connections_lost ? CLI_OK : CLI_PARTIAL;
+	return good == s->answered && !s->unanswered && !s->wrong_id && !s->unreadable && !s->connections_lost
+	           ? CLI_OK
+	           : CLI_PARTIAL;
 }
 
 int bench_load_main(struct cli *cli)
 {
-	struct load_settings set = {.connections = 64, .size = 1024, .threads = 1, .duration_ns = 10000000000ull, .seed = 1,
-				    .warmup_ns = 2000000000ull, .timeout_ns = 5000000000ull};
+	struct load_settings set = {.connections = 64,
+	                            .size = 1024,
+	                            .threads = 1,
+	                            .duration_ns = 10000000000ull,
+	                            .seed = 1,
+	                            .warmup_ns = 2000000000ull,
+	                            .timeout_ns = 5000000000ull};
 	struct load_message *messages = NULL;
 	struct load_results *results;
 	struct net_address a;

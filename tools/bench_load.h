@@ -12,7 +12,7 @@
 #define LOAD_SIZE_MAX    (256u << 20)
 #define LOAD_SECONDS_MAX 3600
 
-struct load_message { /* framed; the control ID is written over head + id_offset */
+struct load_message {        /* framed; the control ID is written over head + id_offset */
 	char *head;          /* the frame up to and including MSH-10 */
 	uint32_t head_bytes; /* the ID is its last LOAD_ID_BYTES */
 	char *tail;          /* the rest of the frame */
@@ -27,7 +27,7 @@ struct load_settings {
 	double rate; /* messages a second, all connections; 0 = closed loop */
 	bool fixed;  /* arrivals at equal distances */
 	bool check;
-	int cpu;     /* first CPU, -1 = not pinned */
+	int cpu; /* first CPU, -1 = not pinned */
 	const struct load_message *message;
 	uint32_t message_count;
 	uint32_t frame_bytes_max;
@@ -40,17 +40,17 @@ enum load_code { LOAD_AA, LOAD_AE, LOAD_AR, LOAD_CA, LOAD_CE, LOAD_CR, LOAD_OTHE
 struct load_results {
 	uint64_t sent, answered, unanswered;
 	uint64_t sent_bytes;
-	uint64_t behind;       /* due before the end, and never sent: the window was full */
+	uint64_t behind; /* due before the end, and never sent: the window was full */
 	uint64_t codes[LOAD_CODES];
-	uint64_t wrong_id;     /* answers whose MSA-2 is not that of the oldest message under way */
-	uint64_t unreadable;   /* frames that are no answer */
-	uint64_t strays;       /* answers to nothing */
+	uint64_t wrong_id;   /* answers whose MSA-2 is not that of the oldest message under way */
+	uint64_t unreadable; /* frames that are no answer */
+	uint64_t strays;     /* answers to nothing */
 	uint64_t junk_bytes;
 	uint64_t connected, connections_lost;
 	uint64_t answered_in_time; /* answers that arrived in the measured time, for the rate */
-	uint64_t cpu_ns;       /* used by the threads in the measured time */
+	uint64_t cpu_ns;           /* used by the threads in the measured time */
 	uint64_t measured_ns;
-	uint64_t total_sent;   /* warm-up included */
+	uint64_t total_sent; /* warm-up included */
 	int last_error;
 	struct hist latency;
 	uint32_t per_second[LOAD_SECONDS_MAX]; /* answers in each second of the measured time */

@@ -3,9 +3,9 @@
  * bench_load_run.c - the load generator of `bench load`: schedule, sending, answers, latencies.
  *
  * One io_uring and one share of the connections per thread (bench_load_start.c sets them up), nothing shared while it
- * runs. In the open loop each connection has arrivals of its own (their sum is the rate asked for); a message that is due
- * while its connection's window is full waits, and its latency counts from the time it was due. It must never slow the
- * schedule down because answers are late: that is the whole point.
+ * runs. In the open loop each connection has arrivals of its own (their sum is the rate asked for); a message that is
+ * due while its connection's window is full waits, and its latency counts from the time it was due. It must never slow
+ * the schedule down because answers are late: that is the whole point.
  */
 #include "bench_load_run.h"
 
@@ -112,7 +112,8 @@ static void lr_submit(struct lr_thread *t, struct lr_conn *c)
 	if (c->header.msg_iovlen)
 		io_uring_prep_sendmsg(s, c->fd, &c->header, MSG_WAITALL | MSG_NOSIGNAL);
 	else
-		io_uring_prep_send(s, c->fd, c->out + c->out_sent, c->out_bytes - c->out_sent, MSG_WAITALL | MSG_NOSIGNAL);
+		io_uring_prep_send(s, c->fd, c->out + c->out_sent, c->out_bytes - c->out_sent,
+		                   MSG_WAITALL | MSG_NOSIGNAL);
 	s->user_data = (uint64_t)LR_SEND << 32 | (uint32_t)(c - t->conn);
 	c->sending = true;
 }
@@ -222,7 +223,8 @@ static int lr_read(const char *data, uint32_t bytes, const char **ret_id, uint32
 	struct hl7_msh h;
 	struct hl7_msa a;
 
-	if (msa && end - msa > 8 && msa[1] == 'M' && msa[2] == 'S' && msa[3] == 'A' && msa[4] == data[3] && msa[7] == data[3]) {
+	if (msa && end - msa > 8 && msa[1] == 'M' && msa[2] == 'S' && msa[3] == 'A' && msa[4] == data[3] &&
+	    msa[7] == data[3]) {
 		for (stop = msa + 8; stop < end && *stop != data[3] && *stop != '\r'; stop++)
 			;
 		*ret_id = msa + 8;
@@ -299,7 +301,8 @@ static void lr_data(struct lr_thread *t, struct lr_conn *c, const char *data, ui
 	uint32_t used;
 
 	while (c->carry_bytes && bytes) {
-		uint32_t had = c->carry_bytes, n = sizeof(c->carry) - had < bytes ? (uint32_t)sizeof(c->carry) - had : bytes;
+		uint32_t had = c->carry_bytes,
+		         n = sizeof(c->carry) - had < bytes ? (uint32_t)sizeof(c->carry) - had : bytes;
 
 		memcpy(c->carry + had, data, n);
 		c->carry_bytes += n;
@@ -342,7 +345,7 @@ static void lr_on_receive(struct lr_thread *t, struct lr_conn *c, const struct i
 			lr_fill(t, c);
 		}
 		io_uring_buf_ring_add(t->buffers, t->memory + (size_t)id * LR_BUFFER, LR_BUFFER, (unsigned short)id,
-				      io_uring_buf_ring_mask(LR_BUFFERS), (int)t->returned++);
+		                      io_uring_buf_ring_mask(LR_BUFFERS), (int)t->returned++);
 	} else if (cqe->res != -ENOBUFS) {
 		lr_lose(t, c, cqe->res ? -cqe->res : ECONNRESET);
 	}
@@ -357,7 +360,8 @@ static void lr_completions(struct lr_thread *t)
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	io_uring_for_each_cqe(&t->ring, head, cqe) {
+	io_uring_for_each_cqe(&t->ring, head, cqe)
+	{
 		struct lr_conn *c = &t->conn[(uint32_t)cqe->user_data];
 
 		n++;
@@ -384,7 +388,8 @@ static int lr_wait(struct lr_thread *t, uint64_t end_ns)
 		r = io_uring_submit_and_get_events(&t->ring);
 	} else {
 		struct __kernel_timespec wait = {.tv_sec = (int64_t)((until - t->now_ns - LR_SPIN_NS / 2) / 1000000000),
-						 .tv_nsec = (int64_t)((until - t->now_ns - LR_SPIN_NS / 2) % 1000000000)};
+		                                 .tv_nsec =
+		                                     (int64_t)((until - t->now_ns - LR_SPIN_NS / 2) % 1000000000)};
 
 		r = io_uring_submit_and_wait_timeout(&t->ring, &cqe, 1, &wait, NULL);
 	}

@@ -31,11 +31,11 @@ struct lr_conn {
 	uint32_t head, next, tail; /* counters: answered.., given to the kernel.., taken */
 	uint64_t due_ns;           /* of the next message (open loop) */
 	uint64_t random;
-	char *out;                 /* what is being sent */
+	char *out; /* what is being sent */
 	uint32_t out_bytes, out_sent;
 	struct iovec gather[2];
 	struct msghdr header;
-	char carry[LR_BUFFER];     /* the beginning of an answer that goes on in the next buffer */
+	char carry[LR_BUFFER]; /* the beginning of an answer that goes on in the next buffer */
 	uint32_t carry_bytes, scanned;
 };
 

@@ -18,8 +18,8 @@
 static int lr_ring(struct lr_thread *t)
 {
 	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER |
-					     IORING_SETUP_DEFER_TASKRUN,
-				    .cq_entries = 32768};
+	                                     IORING_SETUP_DEFER_TASKRUN,
+	                            .cq_entries = 32768};
 	struct io_uring_buf_reg reg = {.ring_entries = LR_BUFFERS, .bgid = 1};
 	int r = io_uring_queue_init_params(4096, &t->ring, &p);
 
@@ -27,9 +27,9 @@ static int lr_ring(struct lr_thread *t)
 		return r;
 	io_uring_register_ring_fd(&t->ring);
 	t->buffers = mmap(NULL, LR_BUFFERS * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
-	t->memory = mmap(NULL, (size_t)LR_BUFFERS * LR_BUFFER, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE,
-			 -1, 0);
+	                  MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
+	t->memory = mmap(NULL, (size_t)LR_BUFFERS * LR_BUFFER, PROT_READ | PROT_WRITE,
+	                 MAP_ANONYMOUS | MAP_PRIVATE | MAP_POPULATE, -1, 0);
 	if (t->buffers == MAP_FAILED || t->memory == MAP_FAILED)
 		return -ENOMEM;
 	reg.ring_addr = (uint64_t)(uintptr_t)t->buffers;
@@ -39,7 +39,7 @@ static int lr_ring(struct lr_thread *t)
 	io_uring_buf_ring_init(t->buffers);
 	for (uint32_t i = 0; i < LR_BUFFERS; i++)
 		io_uring_buf_ring_add(t->buffers, t->memory + (size_t)i * LR_BUFFER, LR_BUFFER, (unsigned short)i,
-				      io_uring_buf_ring_mask(LR_BUFFERS), (int)i);
+		                      io_uring_buf_ring_mask(LR_BUFFERS), (int)i);
 	io_uring_buf_ring_advance(t->buffers, LR_BUFFERS);
 	return 0;
 }

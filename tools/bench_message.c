@@ -19,19 +19,19 @@
 
 /* Taken in this order as long as they fit; notes fill the rest. */
 static const char *const load_segments[] = {
-	"EVN|A01|20261120093000|||ADM01\r",
-	"PID|1||900017^^^HUB^MR||TESTER^QUINN^A||19700101|F\r",
-	"PV1|1|I|W3^12^A^MAIN||||1007^WELBY^MARCUS\r",
-	"NK1|1|TESTER^ROBIN|SPO|1 SAMPLE ROAD^^EXAMPLETON^EX^00000|(000)555-0100\r",
-	"PD1|||MAIN CLINIC^^1001|1007^WELBY^MARCUS\r",
-	"AL1|1|DA|70618^PENICILLIN^L|MO|HIVES\r",
-	"DG1|1||I10^ESSENTIAL HYPERTENSION^I10|||A\r",
-	"IN1|1|PLAN7|EX1|EXAMPLE HEALTH|PO BOX 1^^EXAMPLETON^EX^00000|||GRP1||||20260101|20261231\r",
-	"OBX|1|NM|8867-4^HEART RATE^LN||72|/min|60-100|N|||F\r",
-	"OBX|2|NM|8480-6^SYSTOLIC BLOOD PRESSURE^LN||118|mm[Hg]|90-130|N|||F\r",
-	"OBX|3|NM|8462-4^DIASTOLIC BLOOD PRESSURE^LN||76|mm[Hg]|60-85|N|||F\r",
-	"OBX|4|NM|8310-5^BODY TEMPERATURE^LN||36.7|Cel|36.0-37.5|N|||F\r",
-	"GT1|1||TESTER^QUINN^A||1 SAMPLE ROAD^^EXAMPLETON^EX^00000|(000)555-0100\r",
+    "EVN|A01|20261120093000|||ADM01\r",
+    "PID|1||900017^^^HUB^MR||TESTER^QUINN^A||19700101|F\r",
+    "PV1|1|I|W3^12^A^MAIN||||1007^WELBY^MARCUS\r",
+    "NK1|1|TESTER^ROBIN|SPO|1 SAMPLE ROAD^^EXAMPLETON^EX^00000|(000)555-0100\r",
+    "PD1|||MAIN CLINIC^^1001|1007^WELBY^MARCUS\r",
+    "AL1|1|DA|70618^PENICILLIN^L|MO|HIVES\r",
+    "DG1|1||I10^ESSENTIAL HYPERTENSION^I10|||A\r",
+    "IN1|1|PLAN7|EX1|EXAMPLE HEALTH|PO BOX 1^^EXAMPLETON^EX^00000|||GRP1||||20260101|20261231\r",
+    "OBX|1|NM|8867-4^HEART RATE^LN||72|/min|60-100|N|||F\r",
+    "OBX|2|NM|8480-6^SYSTOLIC BLOOD PRESSURE^LN||118|mm[Hg]|90-130|N|||F\r",
+    "OBX|3|NM|8462-4^DIASTOLIC BLOOD PRESSURE^LN||76|mm[Hg]|60-85|N|||F\r",
+    "OBX|4|NM|8310-5^BODY TEMPERATURE^LN||36.7|Cel|36.0-37.5|N|||F\r",
+    "GT1|1||TESTER^QUINN^A||1 SAMPLE ROAD^^EXAMPLETON^EX^00000|(000)555-0100\r",
 };
 
 #define LOAD_NOTE_MIN 8
@@ -42,7 +42,8 @@ static const char *const load_segments[] = {
 static void load_fill(char *at, uint64_t bytes)
 {
 	static const char words[] = "patient resting comfortably no distress noted plan reviewed with the care team ";
-	static const char base64[] = "JVBERi0xLjQKJcOkw7zDtsOfCjIgMCBvYmoKPDwvTGVuZ3RoIDMgMCBSL0ZpbHRlci9GbGF0ZURlY29kZT4+";
+	static const char base64[] =
+	    "JVBERi0xLjQKJcOkw7zDtsOfCjIgMCBvYmoKPDwvTGVuZ3RoIDMgMCBSL0ZpbHRlci9GbGF0ZURlY29kZT4+";
 	static const char document[] = "OBX|5|ED|PDF^REPORT^L||^AP^PDF^Base64^", end[] = "||||||F\r";
 
 	if (bytes > LOAD_ED_MIN) {

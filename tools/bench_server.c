@@ -34,11 +34,11 @@ static void bench_server_print(const struct bench_server_results *s, bool json)
 			       (unsigned long long)s->too_large);
 		return;
 	}
-	out = json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "schema", "millrace.bench.server/1", "messages",
-			(json_int_t)s->messages, "bytes", (json_int_t)s->bytes, "connections", (json_int_t)s->connections,
-			"elapsed", seconds, "rate", rate, "cpu", (double)s->cpu_ns / 1e9, "unreadable",
-			(json_int_t)s->unreadable, "bytes_between_frames", (json_int_t)s->junk_bytes, "too_large",
-			(json_int_t)s->too_large, "no_buffer", (json_int_t)s->no_buffer);
+	out = json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "schema", "millrace.bench.server/1",
+	                "messages", (json_int_t)s->messages, "bytes", (json_int_t)s->bytes, "connections",
+	                (json_int_t)s->connections, "elapsed", seconds, "rate", rate, "cpu", (double)s->cpu_ns / 1e9,
+	                "unreadable", (json_int_t)s->unreadable, "bytes_between_frames", (json_int_t)s->junk_bytes,
+	                "too_large", (json_int_t)s->too_large, "no_buffer", (json_int_t)s->no_buffer);
 	must(out);
 	json_dumpf(out, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');

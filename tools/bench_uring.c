@@ -4,8 +4,8 @@
  *
  * Called by `bench responder` (always the same answer: the limit that a hub is compared with) and `bench sink` (answers
  * with the right control ID: a destination that is never the bottleneck). Multishot accept and receive into a ring of
- * provided buffers, one send in flight per connection, all submissions of a turn in one system call. It must never parse
- * or store more than its caller asks for: what it costs is what is compared with.
+ * provided buffers, one send in flight per connection, all submissions of a turn in one system call. It must never
+ * parse or store more than its caller asks for: what it costs is what is compared with.
  */
 #include "bench_uring.h"
 
@@ -22,27 +22,27 @@
 #include "mllp.h"
 #include "net.h"
 
-#define BS_BUFFERS     1024u
-#define BS_BUFFER      16384u
-#define BS_FIXED       64u   /* bytes of the fixed answer with its framing */
-#define BS_FIXED_MAX   1024u /* fixed answers in one send */
-#define BS_OUT_MAX     (1u << 20)
-#define BS_NONE        UINT32_MAX
+#define BS_BUFFERS   1024u
+#define BS_BUFFER    16384u
+#define BS_FIXED     64u   /* bytes of the fixed answer with its framing */
+#define BS_FIXED_MAX 1024u /* fixed answers in one send */
+#define BS_OUT_MAX   (1u << 20)
+#define BS_NONE      UINT32_MAX
 
 enum bs_op { BS_ACCEPT = 1, BS_RECV = 2, BS_SEND = 3 };
 
 struct bs_conn {
 	int fd;
 	uint32_t next_free;
-	uint32_t fixed;        /* fixed answers that wait to be sent */
-	uint32_t in_flight;    /* bytes of the send under way; 0 = none */
-	uint32_t sent;         /* of these, already gone */
-	bool receiving;        /* a receive is armed */
+	uint32_t fixed;     /* fixed answers that wait to be sent */
+	uint32_t in_flight; /* bytes of the send under way; 0 = none */
+	uint32_t sent;      /* of these, already gone */
+	bool receiving;     /* a receive is armed */
 	bool closing;
 	bool dirty;
-	char *carry;           /* the beginning of a frame that goes on in the next buffer */
+	char *carry; /* the beginning of a frame that goes on in the next buffer */
 	uint32_t carry_bytes, carry_room, scanned;
-	char *out[2];          /* answers: one half is being sent while the other is filled */
+	char *out[2]; /* answers: one half is being sent while the other is filled */
 	uint32_t out_bytes[2], out_room[2];
 	uint32_t filling;
 };
@@ -186,7 +186,8 @@ static void bs_answer(struct bs *b, struct bs_conn *c, const char *msg, uint32_t
 		b->ret->unreadable++;
 	}
 	n = hl7_ack_bytes(&a);
-	if (c->out_bytes[k] > BS_OUT_MAX || !bs_room(&c->out[k], &c->out_room[k], (uint64_t)c->out_bytes[k] + n + MLLP_OVERHEAD)) {
+	if (c->out_bytes[k] > BS_OUT_MAX ||
+	    !bs_room(&c->out[k], &c->out_room[k], (uint64_t)c->out_bytes[k] + n + MLLP_OVERHEAD)) {
 		bs_break(b, c); /* it does not read its answers */
 		return;
 	}
@@ -274,7 +275,7 @@ static void bs_on_receive(struct bs *b, struct bs_conn *c, const struct io_uring
 		if (!c->closing)
 			bs_data(b, c, b->memory + (size_t)id * BS_BUFFER, (uint32_t)cqe->res);
 		io_uring_buf_ring_add(b->buffers, b->memory + (size_t)id * BS_BUFFER, BS_BUFFER, (unsigned short)id,
-				      io_uring_buf_ring_mask(BS_BUFFERS), (int)b->returned++);
+		                      io_uring_buf_ring_mask(BS_BUFFERS), (int)b->returned++);
 	} else if (cqe->res == -ENOBUFS) {
 		b->ret->no_buffer++;
 	} else {
@@ -347,8 +348,8 @@ static int bs_open(struct bs *b)
 {
 	static const char answer[] = "\x0bMSH|^~\\&|R|R|S|S|20260101||ACK|1|P|2.5\rMSA|AA|1|fixed ok....\r\x1c\r";
 	struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER |
-					     IORING_SETUP_DEFER_TASKRUN,
-				    .cq_entries = 32768};
+	                                     IORING_SETUP_DEFER_TASKRUN,
+	                            .cq_entries = 32768};
 	struct io_uring_buf_reg reg = {.ring_entries = BS_BUFFERS, .bgid = 1};
 	size_t ring_bytes = BS_BUFFERS * sizeof(struct io_uring_buf), bytes = (size_t)BS_BUFFERS * BS_BUFFER;
 	int r = io_uring_queue_init_params(4096, &b->ring, &p);
@@ -368,7 +369,7 @@ static int bs_open(struct bs *b)
 	io_uring_buf_ring_init(b->buffers);
 	for (uint32_t i = 0; i < BS_BUFFERS; i++)
 		io_uring_buf_ring_add(b->buffers, b->memory + (size_t)i * BS_BUFFER, BS_BUFFER, (unsigned short)i,
-				      io_uring_buf_ring_mask(BS_BUFFERS), (int)i);
+		                      io_uring_buf_ring_mask(BS_BUFFERS), (int)i);
 	io_uring_buf_ring_advance(b->buffers, BS_BUFFERS);
 	for (uint32_t i = 0; i < BS_FIXED_MAX; i++)
 		memcpy(b->fixed + (size_t)i * BS_FIXED, answer, BS_FIXED);
@@ -380,7 +381,8 @@ static void bs_completions(struct bs *b)
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	io_uring_for_each_cqe(&b->ring, head, cqe) {
+	io_uring_for_each_cqe(&b->ring, head, cqe)
+	{
 		uint32_t i = (uint32_t)cqe->user_data;
 
 		n++;

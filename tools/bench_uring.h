@@ -7,10 +7,11 @@
 
 struct bench_server_settings {
 	int listener;
-	bool read_header;         /* answer with the message's control ID (bench sink), not always the same bytes */
+	bool read_header; /* answer with the message's control ID (bench sink), not always the same bytes */
 	uint64_t frame_bytes_max;
-	uint64_t count;           /* end after so many messages; 0 = without end */
-	void (*second)(uint64_t messages, uint64_t bytes); /* called about once a second with what came since; may be NULL */
+	uint64_t count; /* end after so many messages; 0 = without end */
+	void (*second)(uint64_t messages,
+	               uint64_t bytes); /* called about once a second with what came since; may be NULL */
 };
 
 struct bench_server_results {

@@ -2,8 +2,8 @@
 /*
  * cli.c - the table of commands and the parsing of one command line.
  *
- * Called once by main(). It knows no command's business: what a command takes stands in commands.def, what it does in its
- * own file. It must never read a configuration or talk to a hub.
+ * Called once by main(). It knows no command's business: what a command takes stands in commands.def, what it does in
+ * its own file. It must never read a configuration or talk to a hub.
  */
 #include "cli.h"
 
@@ -19,9 +19,10 @@ static const struct cli_entry {
 	struct cli_command command; /* name NULL: an option */
 	struct cli_option option;
 } cli_table[] = {
-#define MR_COMMAND(function, name, args, summary, about) {{name, args, summary, about, function, NULL}, {0, NULL, NULL, NULL}},
+#define MR_COMMAND(function, name, args, summary, about)                                                               \
+	{{name, args, summary, about, function, NULL}, {0, NULL, NULL, NULL}},
 #define MR_OPT(letter, name, value, help) {{NULL, NULL, NULL, NULL, NULL, NULL}, {letter, name, value, help}},
-#define MR_FLAG(letter, name, help) {{NULL, NULL, NULL, NULL, NULL, NULL}, {letter, name, NULL, help}},
+#define MR_FLAG(letter, name, help)       {{NULL, NULL, NULL, NULL, NULL, NULL}, {letter, name, NULL, help}},
 #include "commands.def"
 #undef MR_COMMAND
 #undef MR_OPT
@@ -147,8 +148,8 @@ int cli_usage(const struct cli *cli, const char *format, ...)
 	va_end(args);
 	if (cli->command)
 		fprintf(stderr, "usage: millrace %s%s%s%s\n", cli->command->name,
-			cli->command->options->name ? " [options]" : "", *cli->command->args ? " " : "",
-			cli->command->args);
+		        cli->command->options->name ? " [options]" : "", *cli->command->args ? " " : "",
+		        cli->command->args);
 	fprintf(stderr, "Try: millrace %s%s--help\n", cli->command ? cli->command->name : "", cli->command ? " " : "");
 	return CLI_USAGE;
 }
@@ -161,8 +162,8 @@ int cli_number(const struct cli *cli, const char *name, uint64_t min, uint64_t m
 	if (!text)
 		return 0;
 	if (cli_parse_number(text, &n) < 0 || n < min || n > max)
-		return cli_usage(cli, "--%s: '%s' is not a number from %llu to %llu", name, text, (unsigned long long)min,
-				 (unsigned long long)max);
+		return cli_usage(cli, "--%s: '%s' is not a number from %llu to %llu", name, text,
+		                 (unsigned long long)min, (unsigned long long)max);
 	*io = n;
 	return 0;
 }
@@ -177,7 +178,7 @@ int cli_duration_ns(const struct cli *cli, const char *name, uint64_t max_ns, ui
 		return 0;
 	if (cli_parse_duration_ns(text, &ns) < 0 || ns > max_ns)
 		return cli_usage(cli, "--%s: '%s' is not a duration up to %s; write 50ms, 1.5s, 2min", name, text,
-				 cli_format_duration(most, sizeof(most), max_ns));
+		                 cli_format_duration(most, sizeof(most), max_ns));
 	*io = ns;
 	return 0;
 }
@@ -190,8 +191,8 @@ int cli_bytes(const struct cli *cli, const char *name, uint64_t min, uint64_t ma
 	if (!text)
 		return 0;
 	if (cli_parse_bytes(text, &n) < 0 || n < min || n > max)
-		return cli_usage(cli, "--%s: '%s' is not a size from %llu to %llu bytes; write 1024, 64KiB, 20MB", name, text,
-				 (unsigned long long)min, (unsigned long long)max);
+		return cli_usage(cli, "--%s: '%s' is not a size from %llu to %llu bytes; write 1024, 64KiB, 20MB", name,
+		                 text, (unsigned long long)min, (unsigned long long)max);
 	*io = n;
 	return 0;
 }
@@ -309,7 +310,8 @@ static int cli_parse(struct cli *cli, int argc, char **argv, int lead)
 	return 0;
 }
 
-/* Adds what a mistyped command may have meant: whole names if a second word was typed after a known first, else first words. */
+/* Adds what a mistyped command may have meant: whole names if a second word was typed after a known first, else first
+ * words. */
 static int cli_candidates(bool whole, char (*words)[32], const char **ret, int max)
 {
 	const struct cli_command *commands;
@@ -344,7 +346,8 @@ static int cli_unknown_command(const struct cli *cli, int argc, char **argv)
 	return cli_usage(cli, "unknown command '%s'", typed);
 }
 
-/* Options before the command's name are moved behind it: `millrace --run DIR status`. Returns how many words they are. */
+/* Options before the command's name are moved behind it: `millrace --run DIR status`. Returns how many words they are.
+ */
 static int cli_leading(int argc, char **argv)
 {
 	int i = 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cli.h - the command line of Millrace: one table of commands (commands.def), from which parsing, --help, did-you-mean,
- * man pages and shell completion come. A command is a function `int xxx_main(struct cli *cli)` that returns an exit code.
+ * man pages and shell completion come. A command is a function `int xxx_main(struct cli *cli)` that returns an exit
+ * code.
  */
 #ifndef CLI_H
 #define CLI_H
@@ -64,11 +65,11 @@ struct cli_given {
 /** struct cli - one parsed command line. Lives as long as main(); strings are argv's. */
 struct cli {
 	const struct cli_command *command;
-	int argc;            /* words that are no options, without the command's name */
-	const char **argv;   /* argv[argc] is NULL */
+	int argc;          /* words that are no options, without the command's name */
+	const char **argv; /* argv[argc] is NULL */
 	int given_count;
 	struct cli_given *given;
-	bool color;          /* standard output is a terminal and NO_COLOR is not set */
+	bool color; /* standard output is a terminal and NO_COLOR is not set */
 };
 
 /* All commands, in the order of commands.def. @ret_count may be NULL. */

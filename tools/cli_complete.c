@@ -12,54 +12,53 @@
 #include "regions.h"
 
 static const char complete_bash[] =
-	"_millrace()\n"
-	"{\n"
-	"\tlocal cur=${COMP_WORDS[COMP_CWORD]} line\n"
-	"\tCOMPREPLY=()\n"
-	"\twhile IFS= read -r line; do\n"
-	"\t\tcase $line in\n"
-	"\t\t:files) compopt -o filenames; mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\") ;;\n"
-	"\t\t:dirs) compopt -o filenames; mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -d -- \"$cur\") ;;\n"
-	"\t\t*) [[ ${line%%$'\\t'*} == \"$cur\"* ]] && COMPREPLY+=(\"${line%%$'\\t'*}\") ;;\n"
-	"\t\tesac\n"
-	"\tdone < <(millrace __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
-	"}\n"
-	"complete -F _millrace millrace\n";
+    "_millrace()\n"
+    "{\n"
+    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} line\n"
+    "\tCOMPREPLY=()\n"
+    "\twhile IFS= read -r line; do\n"
+    "\t\tcase $line in\n"
+    "\t\t:files) compopt -o filenames; mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\") ;;\n"
+    "\t\t:dirs) compopt -o filenames; mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -d -- \"$cur\") ;;\n"
+    "\t\t*) [[ ${line%%$'\\t'*} == \"$cur\"* ]] && COMPREPLY+=(\"${line%%$'\\t'*}\") ;;\n"
+    "\t\tesac\n"
+    "\tdone < <(millrace __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
+    "}\n"
+    "complete -F _millrace millrace\n";
 
 static const char complete_zsh[] =
-	"#compdef millrace\n"
-	"_millrace()\n"
-	"{\n"
-	"\tlocal line\n"
-	"\tlocal -a found\n"
-	"\twhile IFS= read -r line; do\n"
-	"\t\tcase $line in\n"
-	"\t\t:files) _files ;;\n"
-	"\t\t:dirs) _files -/ ;;\n"
-	"\t\t*$'\\t'*) found+=(\"${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}\") ;;\n"
-	"\t\t*) found+=(\"${line//:/\\\\:}\") ;;\n"
-	"\t\tesac\n"
-	"\tdone < <(millrace __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\n"
-	"\t(( $#found )) && _describe millrace found\n"
-	"}\n"
-	"if [ \"$funcstack[1]\" = _millrace ]; then _millrace \"$@\"; else compdef _millrace millrace; fi\n";
+    "#compdef millrace\n"
+    "_millrace()\n"
+    "{\n"
+    "\tlocal line\n"
+    "\tlocal -a found\n"
+    "\twhile IFS= read -r line; do\n"
+    "\t\tcase $line in\n"
+    "\t\t:files) _files ;;\n"
+    "\t\t:dirs) _files -/ ;;\n"
+    "\t\t*$'\\t'*) found+=(\"${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}\") ;;\n"
+    "\t\t*) found+=(\"${line//:/\\\\:}\") ;;\n"
+    "\t\tesac\n"
+    "\tdone < <(millrace __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\n"
+    "\t(( $#found )) && _describe millrace found\n"
+    "}\n"
+    "if [ \"$funcstack[1]\" = _millrace ]; then _millrace \"$@\"; else compdef _millrace millrace; fi\n";
 
-static const char complete_fish[] =
-	"function __millrace_complete\n"
-	"\tset -l words (commandline -opc) (commandline -ct)\n"
-	"\tset -e words[1]\n"
-	"\tfor line in (millrace __complete $words 2>/dev/null)\n"
-	"\t\tswitch $line\n"
-	"\t\t\tcase ':files'\n"
-	"\t\t\t\t__fish_complete_path (commandline -ct)\n"
-	"\t\t\tcase ':dirs'\n"
-	"\t\t\t\t__fish_complete_directories (commandline -ct)\n"
-	"\t\t\tcase '*'\n"
-	"\t\t\t\techo $line\n"
-	"\t\tend\n"
-	"\tend\n"
-	"end\n"
-	"complete -c millrace -f -a '(__millrace_complete)'\n";
+static const char complete_fish[] = "function __millrace_complete\n"
+                                    "\tset -l words (commandline -opc) (commandline -ct)\n"
+                                    "\tset -e words[1]\n"
+                                    "\tfor line in (millrace __complete $words 2>/dev/null)\n"
+                                    "\t\tswitch $line\n"
+                                    "\t\t\tcase ':files'\n"
+                                    "\t\t\t\t__fish_complete_path (commandline -ct)\n"
+                                    "\t\t\tcase ':dirs'\n"
+                                    "\t\t\t\t__fish_complete_directories (commandline -ct)\n"
+                                    "\t\t\tcase '*'\n"
+                                    "\t\t\t\techo $line\n"
+                                    "\t\tend\n"
+                                    "\tend\n"
+                                    "end\n"
+                                    "complete -c millrace -f -a '(__millrace_complete)'\n";
 
 int completion_main(struct cli *cli)
 {
@@ -123,7 +122,8 @@ static void complete_names(const char *const *words, int count)
 			at += n + (at[n] == ' ');
 		}
 		n = (int)strcspn(at, " ");
-		if (w < count || !*at || !commands[i].summary || (strlen(last) == (size_t)n && memcmp(last, at, (size_t)n) == 0))
+		if (w < count || !*at || !commands[i].summary ||
+		    (strlen(last) == (size_t)n && memcmp(last, at, (size_t)n) == 0))
 			continue;
 		snprintf(last, sizeof(last), "%.*s", n, at);
 		printf("%s\t%s\n", last, at[n] ? "..." : commands[i].summary);

@@ -43,8 +43,10 @@ void cli_help_all(FILE *to)
 	int count;
 
 	commands = cli_commands(&count);
-	fprintf(to, "Millrace %s: a pipeline for HL7 v2 messages over MLLP\n\nusage: millrace COMMAND [options] [arguments]\n\n",
-		MILLRACE_VERSION);
+	fprintf(to,
+	        "Millrace %s: a pipeline for HL7 v2 messages over MLLP\n\nusage: millrace COMMAND [options] "
+	        "[arguments]\n\n",
+	        MILLRACE_VERSION);
 	for (int i = 0; i < count; i++)
 		if (commands[i].summary)
 			fprintf(to, "  %-18s %s\n", commands[i].name, commands[i].summary);
@@ -72,10 +74,12 @@ bool cli_help_group(FILE *to, const char *group)
 
 void cli_help_command(FILE *to, const struct cli_command *c)
 {
-	fprintf(to, "usage: millrace %s%s%s%s\n\n", c->name, c->options->name ? " [options]" : "", *c->args ? " " : "", c->args);
+	fprintf(to, "usage: millrace %s%s%s%s\n\n", c->name, c->options->name ? " [options]" : "", *c->args ? " " : "",
+	        c->args);
 	if (c->summary)
-		fprintf(to, "%c%s.\n", c->summary[0] >= 'a' && c->summary[0] <= 'z' ? c->summary[0] - 32 : c->summary[0],
-			c->summary + 1);
+		fprintf(to, "%c%s.\n",
+		        c->summary[0] >= 'a' && c->summary[0] <= 'z' ? c->summary[0] - 32 : c->summary[0],
+		        c->summary + 1);
 	if (c->about && *c->about) {
 		fputc('\n', to);
 		help_fold(to, c->about, 0, 0);
@@ -88,9 +92,10 @@ void cli_help_command(FILE *to, const struct cli_command *c)
 
 		if (o->letter)
 			n = snprintf(left, sizeof(left), "  -%c, --%s%s%s", o->letter, o->name, o->value ? " " : "",
-				     o->value ? o->value : "");
+			             o->value ? o->value : "");
 		else
-			n = snprintf(left, sizeof(left), "      --%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+			n = snprintf(left, sizeof(left), "      --%s%s%s", o->name, o->value ? " " : "",
+			             o->value ? o->value : "");
 		if (n > 30)
 			fprintf(to, "%s\n%32s", left, "");
 		else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli_man.c - the manual pages, written as mdoc from the table of commands.def: millrace(1) and one page per first word.
+ * cli_man.c - the manual pages, written as mdoc from the table of commands.def: millrace(1) and one page per first
+ * word.
  *
  * Called by the man command and, at build time, to make the pages that are installed. Prints only.
  */
@@ -32,7 +33,9 @@ static int man_word(FILE *to, const char *word, int bytes, bool first)
 	if (first && (word[0] == '.' || word[0] == '\''))
 		at += fprintf(to, "\\&");
 	for (int i = 0; i < bytes; i++)
-		at += word[i] == '\\' ? fprintf(to, "\\e") : word[i] == '-' ? fprintf(to, "\\-") : fprintf(to, "%c", word[i]);
+		at += word[i] == '\\'  ? fprintf(to, "\\e")
+		      : word[i] == '-' ? fprintf(to, "\\-")
+		                       : fprintf(to, "%c", word[i]);
 	return at;
 }
 
@@ -43,7 +46,8 @@ static void man_text(FILE *to, const char *text)
 
 	while (*text) {
 		int n = (int)strcspn(text, " \n");
-		bool sentence = n > 1 && text[n - 1] == '.' && text[n] == ' ' && text[n + 1] >= 'A' && text[n + 1] <= 'Z';
+		bool sentence =
+		    n > 1 && text[n - 1] == '.' && text[n] == ' ' && text[n + 1] >= 'A' && text[n + 1] <= 'Z';
 
 		if (at && at + n > 70) {
 			fputc('\n', to);
@@ -114,18 +118,18 @@ static void man_exit(FILE *to)
 		int code;
 		const char *text;
 	} codes[] = {
-		{CLI_OK, "done, or healthy"},
-		{CLI_FAILED, "could not do it; nothing changed"},
-		{CLI_USAGE, "wrong use of the command line"},
-		{CLI_CONFIG, "configuration invalid"},
-		{CLI_NOT_FOUND, "no such destination, message or page"},
-		{CLI_DENIED, "not permitted"},
-		{CLI_PRECONDITION, "not confirmed"},
-		{CLI_TIMEOUT, "timed out; the outcome is unknown"},
-		{CLI_UNREACHABLE, "the hub or the other end cannot be reached"},
-		{CLI_UNHEALTHY, "asked successfully: the answer is unhealthy"},
-		{CLI_DEGRADED, "works, but not all of it"},
-		{CLI_PARTIAL, "some succeeded, some did not"},
+	    {CLI_OK, "done, or healthy"},
+	    {CLI_FAILED, "could not do it; nothing changed"},
+	    {CLI_USAGE, "wrong use of the command line"},
+	    {CLI_CONFIG, "configuration invalid"},
+	    {CLI_NOT_FOUND, "no such destination, message or page"},
+	    {CLI_DENIED, "not permitted"},
+	    {CLI_PRECONDITION, "not confirmed"},
+	    {CLI_TIMEOUT, "timed out; the outcome is unknown"},
+	    {CLI_UNREACHABLE, "the hub or the other end cannot be reached"},
+	    {CLI_UNHEALTHY, "asked successfully: the answer is unhealthy"},
+	    {CLI_DEGRADED, "works, but not all of it"},
+	    {CLI_PARTIAL, "some succeeded, some did not"},
 	};
 
 	fputs(".Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n", to);
@@ -143,9 +147,11 @@ static void man_main_page(FILE *to)
 	commands = cli_commands(&count);
 	man_head(to, "millrace", "a pipeline for HL7 v2 messages over MLLP");
 	fputs(".Sh SYNOPSIS\n.Nm millrace\n.Ar command\n.Op options\n.Op arguments\n.Sh DESCRIPTION\n", to);
-	man_text(to, "Millrace takes HL7 v2 messages in over MLLP, puts them on disk, acknowledges them, and delivers each to "
-		     "everyone who must have it. This program starts a hub, shows and steers a running one, and has a sender, a "
-		     "test receiver and load tools that work with other people's systems too.");
+	man_text(
+	    to,
+	    "Millrace takes HL7 v2 messages in over MLLP, puts them on disk, acknowledges them, and delivers each to "
+	    "everyone who must have it. This program starts a hub, shows and steers a running one, and has a sender, a "
+	    "test receiver and load tools that work with other people's systems too.");
 	fputs(".Bl -tag -width Ds\n", to);
 	for (int i = 0; i < count; i++) {
 		if (!commands[i].summary)
@@ -162,7 +168,8 @@ static void man_main_page(FILE *to)
 	      ".It Ev MILLRACE_RUN\nRun folder of the hub; the option\n.Fl Fl run\noverrides it.\n"
 	      ".It Ev NO_COLOR\nIf set, no colours are used.\n.El\n"
 	      ".Sh FILES\n.Bl -tag -width Ds\n"
-	      ".It Pa /run/millrace\nRun folder of a hub that root starts: control socket, shared regions.\nOther users:\n"
+	      ".It Pa /run/millrace\nRun folder of a hub that root starts: control socket, shared regions.\nOther "
+	      "users:\n"
 	      ".Pa $XDG_RUNTIME_DIR/millrace\nor\n.Pa /tmp/millrace\\-UID .\n"
 	      ".It Pa /var/lib/millrace\nIts data folder: journals.\n.El\n",
 	      to);
@@ -195,7 +202,8 @@ static bool man_page(FILE *to, const char *noun)
 				man_noun(&commands[j], has, sizeof(has));
 				if (strcmp(has, noun) != 0 || !commands[j].summary)
 					continue;
-				fprintf(to, ".Nm millrace %s\n%s", commands[j].name, commands[j].options->name ? ".Op options\n" : "");
+				fprintf(to, ".Nm millrace %s\n%s", commands[j].name,
+				        commands[j].options->name ? ".Op options\n" : "");
 				if (*commands[j].args) {
 					fputs(".", to);
 					man_args(to, commands[j].args);

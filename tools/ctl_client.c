@@ -74,7 +74,7 @@ int ctl_http_parse(char *data, size_t bytes, bool ended, struct ctl_http *ret)
 			length = strtoull(line + 15, NULL, 10);
 			counted = true;
 		} else if (strncasecmp(line, "Transfer-Encoding:", 18) == 0) {
-			chunked = memmem(line, (size_t)(head - line) , "chunked", 7) != NULL;
+			chunked = memmem(line, (size_t)(head - line), "chunked", 7) != NULL;
 		}
 	}
 	if (status < 100 || status > 599 || length > CTL_ANSWER_MAX)
@@ -201,8 +201,10 @@ int ctl_ask(const char *run, const char *method, const char *path, const json_t 
 	text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	if (body && !text)
 		goto out;
-	if (asprintf(&head, "%s %s HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-		     method, path, text ? strlen(text) : 0, text ? text : "") < 0) {
+	if (asprintf(&head,
+	             "%s %s HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nContent-Type: "
+	             "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+	             method, path, text ? strlen(text) : 0, text ? text : "") < 0) {
 		head = NULL;
 		goto out;
 	}
@@ -241,7 +243,8 @@ int ctl_request(struct cli *cli, const char *method, const char *path, const jso
 		else if (r == -EPROTO)
 			cli_error(cli, "%s/ctl.sock: not the answer of a hub", folder);
 		else
-			cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder, strerror(-r));
+			cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder,
+			          strerror(-r));
 		return r == -ETIMEDOUT ? CLI_TIMEOUT : r == -EACCES || r == -EPERM ? CLI_DENIED : CLI_UNREACHABLE;
 	}
 	if (status >= 200 && status < 300) {
@@ -262,7 +265,8 @@ char *ctl_escape(const char *text)
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
 
-		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.')
+		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
+		    c == '_' || c == '.')
 			*at++ = (char)c;
 		else
 			at += sprintf(at, "%%%02X", c);

@@ -25,7 +25,7 @@ static int dead_get(struct cli *cli, uint64_t limit, uint64_t skip, json_t **ret
 	int r;
 
 	must(asprintf(&path, "/v1/dead?limit=%llu&skip=%llu%s%s", (unsigned long long)limit, (unsigned long long)skip,
-		      destination ? "&destination=" : "", name) > 0);
+	              destination ? "&destination=" : "", name) > 0);
 	r = ctl_request(cli, "GET", path, NULL, ret);
 	free(path);
 	free(name);
@@ -55,7 +55,8 @@ int dead_list_main(struct cli *cli)
 	total = ctl_count(o, "total");
 	if (total) {
 		table_begin(&t, "ID|DESTINATION|RECEIVED|DIED|BYTES>|ATTEMPTS>|CODE|REASON");
-		json_array_foreach (json_object_get(o, "items"), i, d) {
+		json_array_foreach(json_object_get(o, "items"), i, d)
+		{
 			table_cell(&t, "%s", ctl_text(d, "id"));
 			table_cell(&t, "%s", ctl_text(d, "destination"));
 			table_cell(&t, "%.19s", ctl_text(d, "received"));
@@ -103,9 +104,9 @@ static int dead_find(struct cli *cli, const struct dead_id *id, json_t **ret)
 			return r;
 		}
 		total = ctl_count(o, "total");
-		json_array_foreach (json_object_get(o, "items"), i, d)
-			if (ctl_count(d, "journal") == id->journal && ctl_count(d, "position") == id->position)
-				json_array_append(found, d);
+		json_array_foreach(json_object_get(o, "items"), i, d) if (ctl_count(d, "journal") == id->journal &&
+		                                                          ctl_count(d, "position") == id->position)
+		    json_array_append(found, d);
 		i = json_array_size(json_object_get(o, "items"));
 		skip += i;
 		json_decref(o);
@@ -133,19 +134,21 @@ int dead_show_main(struct cli *cli)
 	} else if (cli_flag(cli, "json")) {
 		ctl_print(found);
 	} else {
-		json_array_foreach (found, i, d)
-			printf("%s\n  destination  %s\n  received     %s\n  died         %s\n  size         %s\n  attempts     %llu\n"
-			       "  reason       %s\n  answer       %s\n",
-			       ctl_text(d, "id"), ctl_text(d, "destination"), ctl_text(d, "received"), ctl_text(d, "died"),
-			       cli_format_bytes(a, sizeof(a), ctl_count(d, "bytes")), (unsigned long long)ctl_count(d, "attempts"),
-			       ctl_text(d, "reason"), *ctl_text(d, "code") ? ctl_text(d, "code") : "none");
+		json_array_foreach(found, i, d) printf(
+		    "%s\n  destination  %s\n  received     %s\n  died         %s\n  size         %s\n  attempts     "
+		    "%llu\n"
+		    "  reason       %s\n  answer       %s\n",
+		    ctl_text(d, "id"), ctl_text(d, "destination"), ctl_text(d, "received"), ctl_text(d, "died"),
+		    cli_format_bytes(a, sizeof(a), ctl_count(d, "bytes")), (unsigned long long)ctl_count(d, "attempts"),
+		    ctl_text(d, "reason"), *ctl_text(d, "code") ? ctl_text(d, "code") : "none");
 	}
 	json_decref(found);
 	return r;
 }
 
 /* One POST; adds the number changed to *io_count. */
-static int dead_post(struct cli *cli, const char *verb, const char *destination, const struct dead_id *id, uint64_t *io_count)
+static int dead_post(struct cli *cli, const char *verb, const char *destination, const struct dead_id *id,
+                     uint64_t *io_count)
 {
 	json_t *body = json_pack("{s:s}", "destination", destination), *o;
 	char path[64];
@@ -184,8 +187,7 @@ static int dead_change_one(struct cli *cli, const char *verb, const char *text, 
 		cli_error(cli, "no dead letter %s", text);
 		r = CLI_NOT_FOUND;
 	}
-	json_array_foreach (found, i, d)
-		r = r ? r : dead_post(cli, verb, ctl_text(d, "destination"), &id, io_count);
+	json_array_foreach(found, i, d) r = r ? r : dead_post(cli, verb, ctl_text(d, "destination"), &id, io_count);
 	json_decref(found);
 	return r;
 }
@@ -201,7 +203,8 @@ static int dead_change(struct cli *cli, const char *verb, const char *done)
 		return cli_usage(cli, "give IDs, or --destination NAME for all of one destination");
 	for (int i = 0; i < cli->argc; i++)
 		if (dead_read_id(cli->argv[i], &id) < 0)
-			return cli_usage(cli, "'%s' is not an ID as dead list prints it: JOURNAL:POSITION", cli->argv[i]);
+			return cli_usage(cli, "'%s' is not an ID as dead list prints it: JOURNAL:POSITION",
+			                 cli->argv[i]);
 	if (!cli->argc)
 		r = dead_post(cli, verb, destination, NULL, &count);
 	for (int i = 0; i < cli->argc; i++) {
@@ -235,7 +238,8 @@ int dead_discard_main(struct cli *cli)
 			cli_error(cli, "not confirmed; say --yes");
 			return CLI_PRECONDITION;
 		}
-		fprintf(stderr, "Discard %s for good? [y/N] ", cli->argc ? "these dead letters" : "all its dead letters");
+		fprintf(stderr, "Discard %s for good? [y/N] ",
+		        cli->argc ? "these dead letters" : "all its dead letters");
 		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
 			cli_error(cli, "nothing discarded");
 			return CLI_PRECONDITION;

@@ -23,7 +23,8 @@ static inline uint32_t hist_index(uint64_t v)
 	if (v < (1u << HIST_SUB_LOG))
 		return (uint32_t)v;
 	log = 63 - (uint32_t)__builtin_clzll(v);
-	return ((log - HIST_SUB_LOG + 1) << HIST_SUB_LOG) + (uint32_t)((v >> (log - HIST_SUB_LOG)) & ((1u << HIST_SUB_LOG) - 1));
+	return ((log - HIST_SUB_LOG + 1) << HIST_SUB_LOG) +
+	       (uint32_t)((v >> (log - HIST_SUB_LOG)) & ((1u << HIST_SUB_LOG) - 1));
 }
 
 /* Largest value of bucket @i. */

@@ -2,8 +2,8 @@
 /*
  * hl7.c - `millrace hl7`: fields, trees, acknowledgements and statistics of HL7 v2 files, batch files included.
  *
- * Runs as a command, with files or standard input. All knowledge of HL7 is the parser library's. Only get, parse, format
- * and split print what is in a message: that is what they are asked for. stat prints no values.
+ * Runs as a command, with files or standard input. All knowledge of HL7 is the parser library's. Only get, parse,
+ * format and split print what is in a message: that is what they are asked for. stat prints no values.
  */
 #include "cli.h"
 #include "split.h"
@@ -25,7 +25,7 @@ struct hl7_job {
 	int (*message)(struct hl7_job *job, const char *msg, uint32_t bytes);
 	const char *file;
 	bool keep_eol;
-	bool text;  /* escapes resolved */
+	bool text; /* escapes resolved */
 	bool json;
 	void *mem; /* of the index */
 	size_t mem_bytes;
@@ -59,7 +59,7 @@ static void job_problem(void *arg, uint32_t line, const char *text)
 
 static int job_stream(struct hl7_job *job, FILE *from)
 {
-	const struct split_to to = { job_message, job_problem, job };
+	const struct split_to to = {job_message, job_problem, job};
 	size_t bytes = 0, room = 1 << 16;
 	char *data = malloc(room);
 	int result = data ? 0 : -ENOMEM;
@@ -166,7 +166,8 @@ static int job_index(struct hl7_job *job, const char *msg, uint32_t bytes, struc
 		job->mem_bytes = hl7_index_bytes(4096, 512);
 		job->mem = malloc(job->mem_bytes);
 	}
-	while (job->mem && (rc = hl7_index(msg, bytes, HL7_F_EOL_LENIENT, job->mem, job->mem_bytes, ix, &err)) == HL7_E_FULL) {
+	while (job->mem &&
+	       (rc = hl7_index(msg, bytes, HL7_F_EOL_LENIENT, job->mem, job->mem_bytes, ix, &err)) == HL7_E_FULL) {
 		free(job->mem);
 		job->mem = malloc(job->mem_bytes *= 2);
 	}
@@ -182,7 +183,8 @@ static int job_index(struct hl7_job *job, const char *msg, uint32_t bytes, struc
 /* ---- printing values ---- */
 
 /* A value as it is, or as text. Returned bytes stay until the next call. */
-static const char *shown(struct hl7_job *job, const struct hl7_delims *d, const char *in, uint32_t bytes, uint32_t *ret_bytes)
+static const char *shown(struct hl7_job *job, const struct hl7_delims *d, const char *in, uint32_t bytes,
+                         uint32_t *ret_bytes)
 {
 	size_t room = (size_t)bytes * 34 + 1; /* \.sp99\ is seven bytes and makes ninety-nine */
 	int n;
@@ -273,7 +275,7 @@ static int get_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_get_main(struct cli *cli)
 {
-	struct hl7_job job = { .cli = cli, .message = get_message, .text = cli_flag(cli, "text") };
+	struct hl7_job job = {.cli = cli, .message = get_message, .text = cli_flag(cli, "text")};
 	struct hl7_error err;
 
 	while (job.paths < cli->argc && job.paths < PATHS_MAX) {
@@ -284,7 +286,8 @@ int hl7_get_main(struct cli *cli)
 		job.paths++;
 	}
 	if (job.paths == 0 && cli->argc)
-		return cli_usage(cli, "%s: %s (wrong at character %u)", cli->argv[0], hl7_strerror(HL7_E_PATH), err.offset + 1);
+		return cli_usage(cli, "%s: %s (wrong at character %u)", cli->argv[0], hl7_strerror(HL7_E_PATH),
+		                 err.offset + 1);
 	if (job.paths == 0)
 		return cli_usage(cli, "a path is missing, as in PID-5.1");
 	return job_run(&job, job.paths);
@@ -329,7 +332,7 @@ static uint32_t sequence_of(struct hl7_sequences *s, uint32_t name)
 }
 
 static void print_element(struct hl7_job *job, const struct hl7_walk *w, const struct hl7_element *e, uint32_t sequence,
-			  bool first)
+                          bool first)
 {
 	uint32_t bytes;
 	const char *value = shown(job, &w->delims, w->msg + e->value.offset, e->value.bytes, &bytes);
@@ -354,7 +357,7 @@ static void print_element(struct hl7_job *job, const struct hl7_walk *w, const s
 
 static int parse_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 {
-	struct hl7_sequences seen = { .names = 0 };
+	struct hl7_sequences seen = {.names = 0};
 	struct hl7_element e[64];
 	uint32_t n, line = UINT32_MAX, sequence = 0;
 	struct hl7_walk w;
@@ -384,7 +387,8 @@ static int parse_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_parse_main(struct cli *cli)
 {
-	struct hl7_job job = { .cli = cli, .message = parse_message, .text = cli_flag(cli, "text"), .json = cli_flag(cli, "json") };
+	struct hl7_job job = {
+	    .cli = cli, .message = parse_message, .text = cli_flag(cli, "text"), .json = cli_flag(cli, "json")};
 
 	return job_run(&job, 0);
 }
@@ -408,8 +412,8 @@ static int format_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_format_main(struct cli *cli)
 {
-	static const char *const ends[] = { "\n", "\r", "\r\n" };
-	struct hl7_job job = { .cli = cli, .message = format_message, .mllp = cli_flag(cli, "mllp") };
+	static const char *const ends[] = {"\n", "\r", "\r\n"};
+	struct hl7_job job = {.cli = cli, .message = format_message, .mllp = cli_flag(cli, "mllp")};
 	int eol = cli_choice(cli, "eol", job.mllp ? 1 : 0);
 
 	if (eol < 0)
@@ -423,7 +427,7 @@ int hl7_format_main(struct cli *cli)
 static int ack_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 {
 	char id[32], out[4096];
-	struct hl7_ack a = { .code = job->code, .msg = msg, .control_id = id };
+	struct hl7_ack a = {.code = job->code, .msg = msg, .control_id = id};
 	struct timespec now;
 	struct hl7_msh msh;
 	uint32_t room;
@@ -438,7 +442,7 @@ static int ack_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 	a.msh = &msh;
 	a.time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	a.control_id_bytes = (uint32_t)snprintf(id, sizeof id, "%llX%03llX", (unsigned long long)(a.time_ns / 1000),
-						 (unsigned long long)(job->counts.messages & 0xfff));
+	                                        (unsigned long long)(job->counts.messages & 0xfff));
 	a.text = job->out;
 	a.err_code = job->code[1] == 'A' ? 0 : 207;
 	room = hl7_ack_bytes(&a);
@@ -455,8 +459,9 @@ static int ack_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_ack_main(struct cli *cli)
 {
-	static const char *const codes[] = { "AA", "AE", "AR", "CA", "CE", "CR" };
-	struct hl7_job job = { .cli = cli, .message = ack_message, .mllp = cli_flag(cli, "mllp"), .out = cli_value(cli, "text") };
+	static const char *const codes[] = {"AA", "AE", "AR", "CA", "CE", "CR"};
+	struct hl7_job job = {
+	    .cli = cli, .message = ack_message, .mllp = cli_flag(cli, "mllp"), .out = cli_value(cli, "text")};
 	int code = cli_choice(cli, "code", 0);
 
 	if (code < 0)
@@ -489,7 +494,7 @@ static int split_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_split_main(struct cli *cli)
 {
-	struct hl7_job job = { .cli = cli, .message = split_message, .keep_eol = cli_flag(cli, "keep-eol") };
+	struct hl7_job job = {.cli = cli, .message = split_message, .keep_eol = cli_flag(cli, "keep-eol")};
 	int result;
 
 	job.out = cli_value(cli, "out") ? cli_value(cli, "out") : ".";
@@ -589,8 +594,8 @@ static int stat_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 	tally(&s->versions, msg + msh.field[12].offset, msh.field[12].bytes, "0123456789.");
 	charset = hl7_charset_find(msg + msh.field[18].offset, msh.field[18].bytes);
 	snprintf(first, sizeof first, "%s", hl7_charset_name(charset, 0) ? hl7_charset_name(charset, 0) : "");
-	tally(&s->charsets, charset == HL7_CHARSET_UNKNOWN ? "?" : first, charset == HL7_CHARSET_UNKNOWN ? 1 : (uint32_t)strlen(first),
-	      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 /-");
+	tally(&s->charsets, charset == HL7_CHARSET_UNKNOWN ? "?" : first,
+	      charset == HL7_CHARSET_UNKNOWN ? 1 : (uint32_t)strlen(first), "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 /-");
 	s->lying += hl7_charset_check(charset, msg, bytes, NULL) != 0;
 	for (uint32_t i = 0; i < ix.segments; i++) {
 		const struct hl7_segment *seg = hl7_segment_at(&ix, i);
@@ -607,17 +612,18 @@ static int stat_message(struct hl7_job *job, const char *msg, uint32_t bytes)
 
 int hl7_stat_main(struct cli *cli)
 {
-	struct hl7_job job = { .cli = cli, .message = stat_message, .json = cli_flag(cli, "json") };
+	struct hl7_job job = {.cli = cli, .message = stat_message, .json = cli_flag(cli, "json")};
 	struct hl7_stats *s = job.stats = calloc(1, sizeof *s);
 	int result;
 
 	if (!s)
 		return CLI_FAILED;
 	result = job_run(&job, 0);
-	printf(job.json ? "{\"messages\":%llu,\"bytes\":%llu,\"smallest\":%llu,\"largest\":%llu,\"odd_lines\":%llu,"
-			  "\"not_of_their_charset\":%llu,\"unreadable\":%llu," :
-			  "messages  %llu\nbytes     %llu (smallest %llu, largest %llu)\nlines that are no segments  %llu\n"
-			  "messages with bytes that their character set does not have  %llu\nunreadable  %llu\n",
+	printf(job.json
+	           ? "{\"messages\":%llu,\"bytes\":%llu,\"smallest\":%llu,\"largest\":%llu,\"odd_lines\":%llu,"
+	             "\"not_of_their_charset\":%llu,\"unreadable\":%llu,"
+	           : "messages  %llu\nbytes     %llu (smallest %llu, largest %llu)\nlines that are no segments  %llu\n"
+	             "messages with bytes that their character set does not have  %llu\nunreadable  %llu\n",
 	       (unsigned long long)job.counts.messages, (unsigned long long)s->bytes, (unsigned long long)s->smallest,
 	       (unsigned long long)s->largest, (unsigned long long)s->odd_lines, (unsigned long long)s->lying,
 	       (unsigned long long)(job.counts.problems + job.failed));

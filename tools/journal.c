@@ -2,9 +2,9 @@
 /*
  * journal.c - `millrace journal verify|dump`: reads a journal folder offline, record by record.
  *
- * Needs no hub and changes nothing; the journal may even be in use. It decides what is damage and what is the end by the
- * same rule as the worker's recovery: a place that cannot be read is damage if anything behind it proves that it was
- * acknowledged. Nothing of a message is shown; --payload writes one to a file because it was asked to.
+ * Needs no hub and changes nothing; the journal may even be in use. It decides what is damage and what is the end by
+ * the same rule as the worker's recovery: a place that cannot be read is damage if anything behind it proves that it
+ * was acknowledged. Nothing of a message is shown; --payload writes one to a file because it was asked to.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -40,6 +40,8 @@ struct reading {
 	void (*record)(struct reading *r, const struct mr_rec *rec);
 	struct damage *damages;
 	size_t damage_count;
+	uint64_t *dropped; /* sequences that are missing on purpose */
+	size_t dropped_count;
 	uint64_t stopped_at; /* the walk stopped there and nobody has said yet why; UINT64_MAX: it did not */
 	uint64_t end;
 	uint64_t records, messages, outcomes, payload_bytes, first_ns, last_ns;
@@ -67,7 +69,8 @@ static int list_segments(struct reading *r)
 		return CLI_NOT_FOUND;
 	}
 	while ((e = readdir(d))) {
-		if (strlen(e->d_name) != 20 || strcmp(e->d_name + 16, ".seg") || strspn(e->d_name, "0123456789abcdef") != 16)
+		if (strlen(e->d_name) != 20 || strcmp(e->d_name + 16, ".seg") ||
+		    strspn(e->d_name, "0123456789abcdef") != 16)
 			continue;
 		if (r->count == room) {
 			room = room ? room * 2 : 64;
@@ -135,7 +138,7 @@ static int identify(struct reading *r)
 static void add_damage(struct reading *r, uint64_t from, uint64_t until, const char *what)
 {
 	if (r->damage_count < DAMAGES_MAX)
-		r->damages[r->damage_count] = (struct damage){ from, until, what };
+		r->damages[r->damage_count] = (struct damage){from, until, what};
 	r->damage_count++;
 }
 
@@ -147,13 +150,24 @@ static void take_names(struct reading *r, const struct mr_rec *rec)
 	memcpy(r->names, rec + 1, rec->bytes - sizeof(*rec));
 }
 
+static void note_dropped(struct reading *r, uint64_t sequence)
+{
+	r->dropped = realloc(r->dropped, (r->dropped_count + 1) * sizeof(*r->dropped));
+	must(r->dropped);
+	r->dropped[r->dropped_count++] = sequence;
+}
+
 static void take(struct reading *r, const struct mr_rec *rec)
 {
+	const struct mr_rec_event *e = (const struct mr_rec_event *)(rec + 1);
+
 	r->records++;
 	r->first_ns = r->first_ns ? r->first_ns : rec->time_ns;
 	r->last_ns = rec->time_ns;
 	if (rec->type == MR_REC_NAMES)
 		take_names(r, rec);
+	if (rec->type == MR_REC_EVENT && e->kind == MR_EVENT_DROPPED)
+		note_dropped(r, e->arg);
 	if (rec->type == MR_REC_MESSAGE) {
 		r->messages++;
 		r->payload_bytes += ((const struct mr_rec_message *)(rec + 1))->payload_bytes;
@@ -223,8 +237,10 @@ static int walk_segment(struct reading *r, uint64_t sequence)
 
 		while (w.position < w.first + w.bytes && (rec = mr_walk_next(&w))) {
 			if (rec->position == w.first + MR_JOURNAL_BLOCK &&
-			    (mr_segment_header_check(&h) || h.sequence != sequence || mr_journal_seed(h.uuid) != r->seed))
-				add_damage(r, w.first, w.first + MR_JOURNAL_BLOCK, "header is damaged; the records are not");
+			    (mr_segment_header_check(&h) || h.sequence != sequence ||
+			     mr_journal_seed(h.uuid) != r->seed))
+				add_damage(r, w.first, w.first + MR_JOURNAL_BLOCK,
+				           "header is damaged; the records are not");
 			take(r, rec);
 		}
 		place = w.position;
@@ -241,6 +257,23 @@ static int walk_segment(struct reading *r, uint64_t sequence)
 	return CLI_OK;
 }
 
+/* Gaps in the row of segments are damage, unless the journal says that they were given up. */
+static void check_missing(struct reading *r)
+{
+	for (size_t i = 1; i < r->count; i++) {
+		uint64_t s = r->sequences[i - 1] + 1;
+
+		for (size_t k = 0; s < r->sequences[i] && k < r->dropped_count;) {
+			if (r->dropped[k++] == s) {
+				s++;
+				k = 0;
+			}
+		}
+		if (s < r->sequences[i])
+			add_damage(r, s * r->segment_bytes, r->sequences[i] * r->segment_bytes, "segment is missing");
+	}
+}
+
 static int walk_all(struct reading *r)
 {
 	int err = CLI_OK;
@@ -248,12 +281,10 @@ static int walk_all(struct reading *r)
 	r->stopped_at = UINT64_MAX;
 	r->damages = calloc(DAMAGES_MAX, sizeof(*r->damages));
 	must(r->damages);
-	for (size_t i = 0; i < r->count && !err; i++) {
-		if (i && r->sequences[i] != r->sequences[i - 1] + 1 && r->stopped_at == UINT64_MAX)
-			add_damage(r, (r->sequences[i - 1] + 1) * r->segment_bytes, r->sequences[i] * r->segment_bytes,
-				   "segment is missing");
+	for (size_t i = 0; i < r->count && !err; i++)
 		err = walk_segment(r, r->sequences[i]);
-	}
+	if (!err)
+		check_missing(r);
 	return err;
 }
 
@@ -262,6 +293,7 @@ static void reading_free(struct reading *r)
 	free(r->sequences);
 	free(r->memory);
 	free(r->damages);
+	free(r->dropped);
 	free(r->names);
 }
 
@@ -284,12 +316,14 @@ static void verify_json(const struct reading *r)
 	json_t *list = json_array(), *o;
 
 	for (size_t i = 0; i < r->damage_count && i < DAMAGES_MAX; i++)
-		json_array_append_new(list, json_pack("{s:I,s:I,s:s}", "position", (json_int_t)r->damages[i].from, "until",
-						      (json_int_t)r->damages[i].until, "what", r->damages[i].what));
-	o = json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "folder", r->folder, "core", (int)r->core, "segments",
-		      (json_int_t)r->count, "segment_bytes", (json_int_t)r->segment_bytes, "records", (json_int_t)r->records,
-		      "messages", (json_int_t)r->messages, "payload_bytes", (json_int_t)r->payload_bytes, "outcomes",
-		      (json_int_t)r->outcomes, "end", (json_int_t)r->end, "damages", (json_int_t)r->damage_count, "damage", list);
+		json_array_append_new(list,
+		                      json_pack("{s:I,s:I,s:s}", "position", (json_int_t)r->damages[i].from, "until",
+		                                (json_int_t)r->damages[i].until, "what", r->damages[i].what));
+	o = json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "folder", r->folder, "core", (int)r->core,
+	              "segments", (json_int_t)r->count, "segment_bytes", (json_int_t)r->segment_bytes, "records",
+	              (json_int_t)r->records, "messages", (json_int_t)r->messages, "payload_bytes",
+	              (json_int_t)r->payload_bytes, "outcomes", (json_int_t)r->outcomes, "end", (json_int_t)r->end,
+	              "damages", (json_int_t)r->damage_count, "damage", list);
 	must(o);
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	putchar('\n');
@@ -303,7 +337,8 @@ static void verify_text(const struct reading *r)
 	for (size_t i = 0; i < r->damage_count && i < DAMAGES_MAX; i++) {
 		const struct damage *d = &r->damages[i];
 
-		printf("damage at position %" PRIu64 " (segment %016" PRIx64 ", offset %" PRIu64 "): %s; goes on at %" PRIu64 "\n",
+		printf("damage at position %" PRIu64 " (segment %016" PRIx64 ", offset %" PRIu64
+		       "): %s; goes on at %" PRIu64 "\n",
 		       d->from, d->from / r->segment_bytes, d->from % r->segment_bytes, d->what, d->until);
 	}
 	if (r->damage_count > DAMAGES_MAX)
@@ -314,12 +349,13 @@ static void verify_text(const struct reading *r)
 	       cli_format_bytes(bytes, sizeof(bytes), r->payload_bytes), r->outcomes);
 	if (r->records)
 		printf(", from %s to %s", time_text(from, r->first_ns), time_text(to, r->last_ns));
-	printf("\nends at position %" PRIu64 "; %zu damaged place%s\n", r->end, r->damage_count, r->damage_count == 1 ? "" : "s");
+	printf("\nends at position %" PRIu64 "; %zu damaged place%s\n", r->end, r->damage_count,
+	       r->damage_count == 1 ? "" : "s");
 }
 
 int journal_verify_main(struct cli *cli)
 {
-	struct reading r = { .cli = cli };
+	struct reading r = {.cli = cli};
 	int err;
 
 	if (cli->argc != 1)
@@ -342,28 +378,29 @@ int journal_verify_main(struct cli *cli)
 
 static const char *type_text(uint16_t type)
 {
-	static const char *const texts[] = { "?", "pad", "names", "message", "outcome", "event" };
+	static const char *const texts[] = {"?", "pad", "names", "message", "outcome", "event"};
 
 	return type < MR_ARRAY_LEN(texts) ? texts[type] : "?";
 }
 
 static const char *result_text(uint8_t result)
 {
-	static const char *const texts[] = { "none", "delivered", "dead", "dropped", "discarded", "requeued", "returned" };
+	static const char *const texts[] = {"none",      "delivered", "dead",    "dropped",
+	                                    "discarded", "requeued",  "returned"};
 
 	return result < MR_ARRAY_LEN(texts) ? texts[result] : "?";
 }
 
 static const char *reason_text(uint8_t reason)
 {
-	static const char *const texts[] = { "none", "rejected", "attempts", "gone", "unreadable", "io" };
+	static const char *const texts[] = {"none", "rejected", "attempts", "gone", "unreadable", "io"};
 
 	return reason < MR_ARRAY_LEN(texts) ? texts[reason] : "?";
 }
 
 static const char *event_text(uint32_t kind)
 {
-	static const char *const texts[] = { "?", "start", "stop", "adopted" };
+	static const char *const texts[] = {"?", "start", "stop", "adopted", "dropped"};
 
 	return kind < MR_ARRAY_LEN(texts) ? texts[kind] : "?";
 }
@@ -401,8 +438,9 @@ static void dump_message(const struct reading *r, const struct mr_rec *rec)
 	const uint16_t *dests = (const uint16_t *)(m + 1);
 	char name[MR_NAME_BYTES + 1], code[3];
 
-	printf(r->jsonl ? ",\"listener\":\"%s\",\"payload_bytes\":%u,\"code\":\"%s\",\"key\":\"%016" PRIx64 "\",\"to\":[" :
-			  " listener=%s bytes=%u code=%s key=%016" PRIx64 " to=",
+	printf(r->jsonl ? ",\"listener\":\"%s\",\"payload_bytes\":%u,\"code\":\"%s\",\"key\":\"%016" PRIx64
+	                  "\",\"to\":["
+	                : " listener=%s bytes=%u code=%s key=%016" PRIx64 " to=",
 	       name_text(r, false, m->listener, name), m->payload_bytes, code_text(m->code, code), m->key);
 	for (uint32_t i = 0; i < m->dest_count; i++)
 		printf(r->jsonl ? "%s\"%s\"" : "%s%s", i ? "," : "", name_text(r, true, dests[i], name));
@@ -417,9 +455,10 @@ static void dump_outcomes(const struct reading *r, const struct mr_rec *rec)
 
 	printf("%s", r->jsonl ? ",\"outcomes\":[" : "");
 	for (size_t i = 0; i < n; i++, o++)
-		printf(r->jsonl ? "%s{\"position\":%" PRIu64 ",\"destination\":\"%s\",\"result\":\"%s\",\"reason\":\"%s\","
-				  "\"attempts\":%u,\"code\":\"%s\"}" :
-				  "%s %" PRIu64 ":%s=%s,%s,attempts=%u,code=%s",
+		printf(r->jsonl ? "%s{\"position\":%" PRIu64
+		                  ",\"destination\":\"%s\",\"result\":\"%s\",\"reason\":\"%s\","
+		                  "\"attempts\":%u,\"code\":\"%s\"}"
+		                : "%s %" PRIu64 ":%s=%s,%s,attempts=%u,code=%s",
 		       r->jsonl && i ? "," : "", o->position, name_text(r, true, o->dest, name), result_text(o->result),
 		       reason_text(o->reason), o->attempts, code_text(o->code, code));
 	printf("%s", r->jsonl ? "]" : "");
@@ -431,20 +470,21 @@ static void dump_record(struct reading *r, const struct mr_rec *rec)
 	const struct mr_rec_pad *pad = (const struct mr_rec_pad *)(rec + 1);
 	char when[40];
 
-	printf(r->jsonl ? "{\"position\":%" PRIu64 ",\"time\":\"%s\",\"epoch\":%u,\"type\":\"%s\",\"bytes\":%u" :
-			  "%" PRIu64 " %s epoch=%u %s record=%u",
+	printf(r->jsonl ? "{\"position\":%" PRIu64 ",\"time\":\"%s\",\"epoch\":%u,\"type\":\"%s\",\"bytes\":%u"
+	                : "%" PRIu64 " %s epoch=%u %s record=%u",
 	       rec->position, time_text(when, rec->time_ns), rec->epoch, type_text(rec->type), rec->bytes);
 	if (rec->type == MR_REC_MESSAGE)
 		dump_message(r, rec);
 	else if (rec->type == MR_REC_OUTCOME)
 		dump_outcomes(r, rec);
 	else if (rec->type == MR_REC_EVENT)
-		printf(r->jsonl ? ",\"event\":\"%s\",\"argument\":%" PRIu64 : " %s argument=%" PRIu64, event_text(e->kind), e->arg);
+		printf(r->jsonl ? ",\"event\":\"%s\",\"argument\":%" PRIu64 : " %s argument=%" PRIu64,
+		       event_text(e->kind), e->arg);
 	else if (rec->type == MR_REC_PAD)
 		printf(r->jsonl ? ",\"durable\":%" PRIu64 : " durable=%" PRIu64, pad->durable);
 	else if (rec->type == MR_REC_NAMES)
-		printf(r->jsonl ? ",\"generation\":%" PRIu64 ",\"listeners\":%u,\"destinations\":%u" :
-				  " generation=%" PRIu64 " listeners=%u destinations=%u",
+		printf(r->jsonl ? ",\"generation\":%" PRIu64 ",\"listeners\":%u,\"destinations\":%u"
+		                : " generation=%" PRIu64 " listeners=%u destinations=%u",
 		       r->names->generation, r->names->listener_count, r->names->dest_count);
 	puts(r->jsonl ? "}" : "");
 }
@@ -495,7 +535,7 @@ static void dump_one(struct reading *r, const struct mr_rec *rec)
 
 int journal_dump_main(struct cli *cli)
 {
-	struct reading r = { .cli = cli, .record = dump_record, .jsonl = cli_flag(cli, "jsonl") };
+	struct reading r = {.cli = cli, .record = dump_record, .jsonl = cli_flag(cli, "jsonl")};
 	const char *payload = cli_value(cli, "payload");
 	bool one = cli_value(cli, "position");
 	int err = cli_number(cli, "position", 0, UINT64_MAX, &r.wanted);

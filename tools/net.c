@@ -58,7 +58,8 @@ int net_parse(const char *text, const char *default_host, struct net_address *re
 
 int net_resolve(const struct net_address *a, bool passive, struct net_target *ret, int max, const char **ret_error)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE | AI_NUMERICSERV : AI_NUMERICSERV};
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+	                         .ai_flags = passive ? AI_PASSIVE | AI_NUMERICSERV : AI_NUMERICSERV};
 	struct addrinfo *list, *i;
 	int n = 0, r;
 
@@ -99,7 +100,8 @@ fail:
 
 int net_listen(const struct net_target *at, int backlog, bool blocking)
 {
-	int fd = socket(at->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0), one = 1, zero = 0, r;
+	int fd = socket(at->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK), 0), one = 1,
+	    zero = 0, r;
 
 	if (fd < 0)
 		return -errno;
@@ -121,7 +123,8 @@ char *net_name(int fd, char *out, size_t room)
 	char host[64], port[8];
 
 	if (getsockname(fd, (struct sockaddr *)&ss, &n) < 0 ||
-	    getnameinfo((struct sockaddr *)&ss, n, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+	    getnameinfo((struct sockaddr *)&ss, n, host, sizeof(host), port, sizeof(port),
+	                NI_NUMERICHOST | NI_NUMERICSERV))
 		snprintf(out, room, "?");
 	else
 		snprintf(out, room, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);

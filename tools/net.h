@@ -28,7 +28,8 @@ int net_parse(const char *text, const char *default_host, struct net_address *re
 /* Looks the host up; fills at most @max targets. Returns their number, or 0 after setting *ret_error to a text. */
 int net_resolve(const struct net_address *a, bool passive, struct net_target *ret, int max, const char **ret_error);
 
-/* Non-blocking connect with TCP_NODELAY; @source may be NULL. Returns the descriptor, maybe still connecting, or -errno. */
+/* Non-blocking connect with TCP_NODELAY; @source may be NULL. Returns the descriptor, maybe still connecting, or
+ * -errno. */
 int net_connect(const struct net_target *to, const struct net_target *source);
 
 /* Listening socket, non-blocking unless @blocking (io_uring wants that). Returns the descriptor or -errno. */
@@ -40,7 +41,7 @@ char *net_name(int fd, char *out, size_t room);
 /* As many descriptors as the system lets this process have. Returns that number. */
 uint64_t net_raise_nofile(void);
 
-uint64_t net_now_ns(void);      /* CLOCK_MONOTONIC */
+uint64_t net_now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t net_realtime_ns(void);
 
 /* Pins the calling thread. Returns 0 or -errno. */

@@ -26,10 +26,12 @@ int queue_list_main(struct cli *cli)
 		ctl_print(o);
 	} else {
 		table_begin(&t, "DESTINATION|KIND|STATE|WAITING>|BYTES>|OUTSTANDING>|DEAD>|DELIVERED>");
-		json_array_foreach (json_object_get(o, "queues"), i, q) {
+		json_array_foreach(json_object_get(o, "queues"), i, q)
+		{
 			table_cell(&t, "%s", ctl_text(q, "destination"));
 			table_cell(&t, "%s", ctl_text(q, "kind"));
-			table_cell(&t, "%s", json_is_true(json_object_get(q, "paused")) ? "paused" : ctl_text(q, "state"));
+			table_cell(&t, "%s",
+			           json_is_true(json_object_get(q, "paused")) ? "paused" : ctl_text(q, "state"));
 			table_count(&t, ctl_count(q, "waiting"));
 			table_bytes(&t, ctl_count(q, "bytes"));
 			table_count(&t, ctl_count(q, "outstanding"));
@@ -65,7 +67,8 @@ static void queue_print_lanes(const json_t *o)
 	size_t i;
 
 	table_begin(&t, "LANE>|STATE|OUTSTANDING>|FAILURES>|RETRY IN>|SINCE|LAST ERROR");
-	json_array_foreach (json_object_get(o, "lanes"), i, l) {
+	json_array_foreach(json_object_get(o, "lanes"), i, l)
+	{
 		table_count(&t, ctl_count(l, "lane"));
 		table_cell(&t, "%s", ctl_text(l, "state"));
 		table_count(&t, ctl_count(l, "outstanding"));
@@ -95,15 +98,15 @@ int queue_show_main(struct cli *cli)
 	printf("%s (%s%s%s): %s\n", ctl_text(o, "destination"), ctl_text(o, "kind"), *ctl_text(o, "target") ? " " : "",
 	       ctl_text(o, "target"), json_is_true(json_object_get(o, "paused")) ? "paused" : ctl_text(o, "state"));
 	printf("  waiting %s (%s), outstanding %llu, dead letters %llu, delivered %llu\n",
-	       cli_format_count(a, sizeof(a), ctl_count(o, "waiting")), cli_format_bytes(b, sizeof(b), ctl_count(o, "bytes")),
-	       (unsigned long long)ctl_count(o, "outstanding"), (unsigned long long)ctl_count(o, "dead_letters"),
-	       (unsigned long long)ctl_count(o, "delivered"));
+	       cli_format_count(a, sizeof(a), ctl_count(o, "waiting")),
+	       cli_format_bytes(b, sizeof(b), ctl_count(o, "bytes")), (unsigned long long)ctl_count(o, "outstanding"),
+	       (unsigned long long)ctl_count(o, "dead_letters"), (unsigned long long)ctl_count(o, "delivered"));
 	if (json_is_number(json_object_get(o, "oldest_age")))
-		printf("  oldest message: %s\n", cli_format_duration(a, sizeof(a), (uint64_t)(ctl_real(o, "oldest_age") * 1e9)));
-	json_array_foreach (json_object_get(o, "owners"), i, w)
-		if (ctl_count(w, "waiting"))
-			printf("  in the journal of worker %llu: %s\n", (unsigned long long)ctl_count(w, "worker"),
-			       cli_format_count(a, sizeof(a), ctl_count(w, "waiting")));
+		printf("  oldest message: %s\n",
+		       cli_format_duration(a, sizeof(a), (uint64_t)(ctl_real(o, "oldest_age") * 1e9)));
+	json_array_foreach(json_object_get(o, "owners"), i, w) if (ctl_count(w, "waiting"))
+	    printf("  in the journal of worker %llu: %s\n", (unsigned long long)ctl_count(w, "worker"),
+	           cli_format_count(a, sizeof(a), ctl_count(w, "waiting")));
 	queue_print_lanes(o);
 	json_decref(o);
 	return CLI_OK;

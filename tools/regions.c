@@ -2,8 +2,8 @@
 /*
  * regions.c - finds and reads the shared regions of a hub.
  *
- * Used by top, status (when the control process is dead) and completion. Read-only; a region of a dead process is as good
- * as that of a living one. Looks metrics up by name and label, so that it may be older or newer than the hub.
+ * Used by top, status (when the control process is dead) and completion. Read-only; a region of a dead process is as
+ * good as that of a living one. Looks metrics up by name and label, so that it may be older or newer than the hub.
  */
 #include "regions.h"
 
@@ -58,8 +58,9 @@ static bool regions_alive(const struct mr_region *r)
 	fclose(f);
 	text[n] = 0;
 	after = strrchr(text, ')'); /* the program's name may hold anything */
-	if (!after || sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
-			     &ticks) != 2 ||
+	if (!after ||
+	    sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+	           &state, &ticks) != 2 ||
 	    state == 'Z' || state == 'X')
 		return false;
 	clock_gettime(CLOCK_REALTIME, &real);
@@ -169,7 +170,8 @@ static const uint64_t *regions_words(const struct mr_region *r, enum mr_metric m
 		d = NULL; /* a hub of another version: search */
 		for (uint32_t i = 0; i < r->metric_count && !d; i++) {
 			d = mr_region_metric(r, i);
-			if (strcmp(d->name, regions_metrics[m].name) != 0 || strcmp(d->label, regions_metrics[m].label) != 0)
+			if (strcmp(d->name, regions_metrics[m].name) != 0 ||
+			    strcmp(d->label, regions_metrics[m].label) != 0)
 				d = NULL;
 		}
 	}

@@ -24,12 +24,14 @@ struct regions {
 /**
  * regions_open - map every RUN/<process>.region, workers by number first, then connectors.
  *
- * @run  Run folder or NULL for the default one. Returns 0 (with at least one region), -ENOENT if there is none, or -errno.
+ * @run  Run folder or NULL for the default one. Returns 0 (with at least one region), -ENOENT if there is none, or
+ * -errno.
  */
 int regions_open(const char *run, struct regions *ret);
 void regions_close(struct regions *g);
 
-/* Sum over the living and dead processes of metric @m, for listener or destination @name, or "" for the workers' own. */
+/* Sum over the living and dead processes of metric @m, for listener or destination @name, or "" for the workers' own.
+ */
 uint64_t regions_sum(const struct regions *g, enum mr_metric m, const char *name);
 
 /* Value of metric @m of one process; @name as above. Histograms: NULL if it has none, else its words. */

@@ -239,7 +239,8 @@ static int send_settings(struct cli *cli, struct send_settings *set)
 
 	*set = (struct send_settings){.connections = 1, .window = 1, .repeat = 1, .timeout_ns = 30000000000ull};
 	if (cli->argc < 2)
-		return cli_usage(cli, cli->argc ? "name at least one FILE, DIR or - for standard input" : "HOST:PORT is missing");
+		return cli_usage(cli, cli->argc ? "name at least one FILE, DIR or - for standard input"
+		                                : "HOST:PORT is missing");
 	if (net_parse(cli->argv[0], NULL, &a) < 0)
 		return cli_usage(cli, "'%s' is not HOST:PORT (IPv6: [::1]:2575)", cli->argv[0]);
 	r = cli_number(cli, "connections", 1, 65000, &set->connections);
@@ -273,20 +274,22 @@ static void send_print_json(const struct send_settings *set, const struct send_m
 	for (int i = 0; i < SEND_CODES; i++)
 		if (s->codes[i])
 			json_object_set_new(codes, send_code_names[i], json_integer((json_int_t)s->codes[i]));
-	out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:f, s:f}", "schema",
-			"millrace.send/1", "target", set->target_name, "messages", (json_int_t)(m->count * set->repeat), "files",
-			(json_int_t)m->files, "problems", (json_int_t)m->found.problems, "envelopes",
-			(json_int_t)m->found.envelopes, "sent", (json_int_t)s->sent, "accepted", (json_int_t)s->accepted, "refused",
-			(json_int_t)s->refused, "no_answer_expected", (json_int_t)s->unasked, "lost", (json_int_t)s->lost,
-			"not_sent", (json_int_t)s->not_sent, "resent", (json_int_t)s->resent, "timeouts",
-			(json_int_t)s->timeouts, "codes", codes, "unknown_answers", (json_int_t)s->unknown,
-			"unreadable_answers", (json_int_t)s->unreadable, "elapsed", (double)s->elapsed_ns / 1e9, "rate",
-			s->elapsed_ns ? (double)s->sent * 1e9 / (double)s->elapsed_ns : 0.0);
+	out = json_pack(
+	    "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:f, s:f}", "schema",
+	    "millrace.send/1", "target", set->target_name, "messages", (json_int_t)(m->count * set->repeat), "files",
+	    (json_int_t)m->files, "problems", (json_int_t)m->found.problems, "envelopes",
+	    (json_int_t)m->found.envelopes, "sent", (json_int_t)s->sent, "accepted", (json_int_t)s->accepted, "refused",
+	    (json_int_t)s->refused, "no_answer_expected", (json_int_t)s->unasked, "lost", (json_int_t)s->lost,
+	    "not_sent", (json_int_t)s->not_sent, "resent", (json_int_t)s->resent, "timeouts", (json_int_t)s->timeouts,
+	    "codes", codes, "unknown_answers", (json_int_t)s->unknown, "unreadable_answers", (json_int_t)s->unreadable,
+	    "elapsed", (double)s->elapsed_ns / 1e9, "rate",
+	    s->elapsed_ns ? (double)s->sent * 1e9 / (double)s->elapsed_ns : 0.0);
 	must(out);
 	json_object_set_new(out, "latency",
-			    json_pack("{s:f, s:f, s:f, s:f}", "p50", (double)hist_quantile(&s->latency, 0.5) / 1e9, "p99",
-				      (double)hist_quantile(&s->latency, 0.99) / 1e9, "p999",
-				      (double)hist_quantile(&s->latency, 0.999) / 1e9, "max", (double)s->latency.max / 1e9));
+	                    json_pack("{s:f, s:f, s:f, s:f}", "p50", (double)hist_quantile(&s->latency, 0.5) / 1e9,
+	                              "p99", (double)hist_quantile(&s->latency, 0.99) / 1e9, "p999",
+	                              (double)hist_quantile(&s->latency, 0.999) / 1e9, "max",
+	                              (double)s->latency.max / 1e9));
 	json_object_set_new(out, "skipped_files", json_integer((json_int_t)m->skipped));
 	json_object_set_new(out, "connects", json_integer((json_int_t)s->connects));
 	json_object_set_new(out, "late", json_integer((json_int_t)s->late));

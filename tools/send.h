@@ -46,22 +46,22 @@ struct send_settings {
 enum send_code { SEND_AA, SEND_AE, SEND_AR, SEND_CA, SEND_CE, SEND_CR, SEND_OTHER, SEND_CODES };
 
 struct send_results {
-	uint64_t sent;          /* messages written completely, repeats after a failure not counted */
+	uint64_t sent; /* messages written completely, repeats after a failure not counted */
 	uint64_t resent;
-	uint64_t accepted;      /* answered AA or CA */
-	uint64_t refused;       /* answered otherwise */
-	uint64_t unasked;       /* sent, no answer expected */
-	uint64_t lost;          /* no answer in time, or the connection broke */
-	uint64_t not_sent;      /* never written completely */
+	uint64_t accepted; /* answered AA or CA */
+	uint64_t refused;  /* answered otherwise */
+	uint64_t unasked;  /* sent, no answer expected */
+	uint64_t lost;     /* no answer in time, or the connection broke */
+	uint64_t not_sent; /* never written completely */
 	uint64_t codes[SEND_CODES];
-	uint64_t unknown;       /* answers to nothing that was sent */
-	uint64_t unreadable;    /* frames that are no answer */
-	uint64_t commits;       /* commit blocks of MLLP release 2 */
+	uint64_t unknown;    /* answers to nothing that was sent */
+	uint64_t unreadable; /* frames that are no answer */
+	uint64_t commits;    /* commit blocks of MLLP release 2 */
 	uint64_t timeouts, breaks, connects, connect_errors;
-	uint64_t late;          /* with --rate: messages that had to wait for a window */
+	uint64_t late; /* with --rate: messages that had to wait for a window */
 	uint64_t bytes;
 	uint64_t elapsed_ns;
-	int last_error;         /* errno of the last failed connection */
+	int last_error; /* errno of the last failed connection */
 	struct hist latency;
 };
 

@@ -2,9 +2,9 @@
 /*
  * send_run.c - the MLLP client of `millrace send`: connections, windows, schedule, answers, time-outs, retries.
  *
- * One thread, epoll. Called once by send.c. Each connection holds a ring of slots, one per message under way, in sending
- * order; an answer is credited to the message whose control ID it carries and to no other. A time-out poisons its
- * connection: it is closed, so that a late answer cannot meet another message.
+ * One thread, epoll. Called once by send.c. Each connection holds a ring of slots, one per message under way, in
+ * sending order; an answer is credited to the message whose control ID it carries and to no other. A time-out poisons
+ * its connection: it is closed, so that a late answer cannot meet another message.
  */
 #include <errno.h>
 #include <signal.h>
@@ -42,6 +42,7 @@ struct send_conn {
 	struct send_slot *slot;
 	uint32_t head, next, tail; /* counters, not indexes: done.., written.., taken */
 	uint32_t written;          /* bytes of slot `next` */
+	uint64_t wrote_ns;         /* when the kernel last took something */
 	uint32_t failures;         /* connections in a row that did not come about or bore nothing */
 	uint64_t since_ns;         /* CONNECTING: when it began; CLOSED: when to try again */
 	char *in;
@@ -207,6 +208,7 @@ static void send_connected(struct sender *s, struct send_conn *c)
 		return;
 	}
 	c->state = SEND_UP;
+	c->wrote_ns = s->now_ns;
 	s->ret->connects++;
 	send_watch(s, c, EPOLL_CTL_MOD, EPOLLIN);
 	send_offer(s, c);
@@ -260,6 +262,7 @@ static void send_flush(struct sender *s, struct send_conn *c)
 			send_broken(s, c, errno);
 			return;
 		}
+		c->wrote_ns = s->now_ns;
 		while (n > 0) {
 			uint32_t left = send_item(s, send_slot(s, c, c->next)->item)->frame_bytes - c->written;
 
@@ -441,7 +444,8 @@ static void send_tick(struct sender *s)
 
 		if (c->state == SEND_CONNECTING && s->now_ns - c->since_ns > s->set->timeout_ns) {
 			send_broken(s, c, ETIMEDOUT);
-		} else if (c->state == SEND_UP && slot && s->now_ns - slot->sent_ns > s->set->timeout_ns) {
+		} else if (c->state == SEND_UP && ((slot && s->now_ns - slot->sent_ns > s->set->timeout_ns) ||
+						   (c->blocked && s->now_ns - c->wrote_ns > s->set->timeout_ns))) {
 			s->ret->timeouts++;
 			send_broken(s, c, ETIMEDOUT);
 		}
@@ -456,8 +460,8 @@ static void send_progress(struct sender *s)
 	char a[32], b[32];
 
 	fprintf(stderr, "\r%s of %s finished, %.0f/s ", cli_format_count(a, sizeof(a), s->finished),
-		cli_format_count(b, sizeof(b), s->total),
-		(double)s->finished * 1e9 / (double)(s->now_ns - s->start_ns + 1));
+	        cli_format_count(b, sizeof(b), s->total),
+	        (double)s->finished * 1e9 / (double)(s->now_ns - s->start_ns + 1));
 }
 
 static void send_events(struct sender *s, int64_t wait_ns)
@@ -493,7 +497,8 @@ static void send_loop(struct sender *s)
 
 		if (s->now_ns >= tick_ns) {
 			send_tick(s);
-			tick_ns = s->now_ns + (s->set->timeout_ns < 1000000000 ? s->set->timeout_ns / 20 + 1 : 50000000);
+			tick_ns =
+			    s->now_ns + (s->set->timeout_ns < 1000000000 ? s->set->timeout_ns / 20 + 1 : 50000000);
 		}
 		if (s->set->progress && s->now_ns >= progress_ns) {
 			send_progress(s);

@@ -2,8 +2,9 @@
 /*
  * sink.c - `millrace sink`: a receiver for tests, that answers as told and can misbehave in the usual ways.
  *
- * One thread, epoll. Its faults are deliberate; everything else about it must be right, since other people's senders are
- * judged by it. Prints addresses, counters and, with --verbose, IDs, types and sizes; message bodies go to --out only.
+ * One thread, epoll. Its faults are deliberate; everything else about it must be right, since other people's senders
+ * are judged by it. Prints addresses, counters and, with --verbose, IDs, types and sizes; message bodies go to --out
+ * only.
  */
 #include "sink.h"
 
@@ -165,10 +166,14 @@ static void sink_due(struct sink *s)
 	}
 }
 
-static int sink_answer(struct sink *s, struct sink_conn *c, const char *data, uint32_t bytes, uint64_t due_ns, bool ordered)
+static int sink_answer(struct sink *s, struct sink_conn *c, const char *data, uint32_t bytes, uint64_t due_ns,
+                       bool ordered)
 {
-	struct sink_later l = {.due_ns = due_ns, .number = s->later_number++, .conn = (uint32_t)(c - s->conn),
-			       .generation = c->generation, .bytes = bytes};
+	struct sink_later l = {.due_ns = due_ns,
+	                       .number = s->later_number++,
+	                       .conn = (uint32_t)(c - s->conn),
+	                       .generation = c->generation,
+	                       .bytes = bytes};
 
 	if (ordered && l.due_ns < c->last_due_ns)
 		l.due_ns = c->last_due_ns; /* an answer that is due at once does not overtake a delayed one */
@@ -194,7 +199,8 @@ static const char *sink_auto_code(const char *msg, const struct hl7_msh *h)
 
 	if (!accept->bytes && !app->bytes)
 		return "AA";
-	if ((accept->bytes == 2 && (memcmp(msg + accept->offset, "AL", 2) == 0 || memcmp(msg + accept->offset, "SU", 2) == 0)))
+	if ((accept->bytes == 2 &&
+	     (memcmp(msg + accept->offset, "AL", 2) == 0 || memcmp(msg + accept->offset, "SU", 2) == 0)))
 		return "CA";
 	if ((app->bytes == 2 && (memcmp(msg + app->offset, "AL", 2) == 0 || memcmp(msg + app->offset, "SU", 2) == 0)))
 		return "AA";
@@ -216,7 +222,8 @@ static uint32_t sink_other_id(const char *msg, const struct hl7_msh *h, const ch
 	return f->offset + id_bytes + rest;
 }
 
-static int sink_build(struct sink *s, const char *msg, const struct hl7_msh *h, const char *code, char *out, uint32_t room)
+static int sink_build(struct sink *s, const char *msg, const struct hl7_msh *h, const char *code, char *out,
+                      uint32_t room)
 {
 	char id[24];
 	struct hl7_ack a = {.msh = h, .msg = msg, .code = code, .control_id = id, .time_ns = net_realtime_ns()};
@@ -236,9 +243,9 @@ static int sink_keep(struct sink *s, const char *msg, uint32_t bytes)
 {
 	static const char head = MLLP_SB, tail[2] = {MLLP_EB, MLLP_CR};
 
-	if (s->set.out_file && (fwrite(&head, 1, 1, s->set.out_file) != 1 ||
-				(bytes && fwrite(msg, 1, bytes, s->set.out_file) != bytes) ||
-				fwrite(tail, 1, 2, s->set.out_file) != 2))
+	if (s->set.out_file &&
+	    (fwrite(&head, 1, 1, s->set.out_file) != 1 || (bytes && fwrite(msg, 1, bytes, s->set.out_file) != bytes) ||
+	     fwrite(tail, 1, 2, s->set.out_file) != 2))
 		return -EIO;
 	if (s->set.out_dir) {
 		char path[4200];
@@ -258,16 +265,16 @@ static int sink_keep(struct sink *s, const char *msg, uint32_t bytes)
 	return 0;
 }
 
-static void sink_say(struct sink *s, const struct sink_conn *c, const char *msg, const struct hl7_msh *h, uint32_t bytes,
-		     const char *code)
+static void sink_say(struct sink *s, const struct sink_conn *c, const char *msg, const struct hl7_msh *h,
+                     uint32_t bytes, const char *code)
 {
 	static const struct hl7_span none;
 	const struct hl7_span *type = h ? &h->field[9] : &none, *id = h ? &h->field[10] : &none;
 
 	if (s->set.verbose)
-		printf("%llu connection %u type %.*s id %.*s bytes %u answer %s\n", (unsigned long long)s->count.messages,
-		       (unsigned)(c - s->conn), (int)type->bytes, msg + type->offset, (int)id->bytes, msg + id->offset, bytes,
-		       code ? code : "none");
+		printf("%llu connection %u type %.*s id %.*s bytes %u answer %s\n",
+		       (unsigned long long)s->count.messages, (unsigned)(c - s->conn), (int)type->bytes,
+		       msg + type->offset, (int)id->bytes, msg + id->offset, bytes, code ? code : "none");
 }
 
 static void sink_previous(struct sink *s, const char *msg, const struct hl7_msh *h)
@@ -328,7 +335,7 @@ static int sink_message(struct sink *s, struct sink_conn *c, const char *msg, ui
 		n = sink_build(s, NULL, NULL, "AR", out, sizeof(out)); /* a header of more than 15 KB */
 	sink_count_code(s, code);
 	return sink_answer(s, c, out, (uint32_t)n, s->now_ns + (fault ? s->set.delay_ns + s->set.late_ns : 0),
-			   !(fault && s->set.late_ns));
+	                   !(fault && s->set.late_ns));
 }
 
 /* ---- connections ---- */

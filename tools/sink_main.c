@@ -16,17 +16,17 @@ static const struct {
 	const char *key, *text;
 	size_t offset;
 } sink_counters[] = {
-	{"connections", "connections", offsetof(struct sink_count, connections)},
-	{"open", "connections open", offsetof(struct sink_count, open)},
-	{"messages", "messages", offsetof(struct sink_count, messages)},
-	{"bytes", "bytes of messages", offsetof(struct sink_count, bytes)},
-	{"unanswered", "not answered", offsetof(struct sink_count, silent)},
-	{"unreadable", "not HL7", offsetof(struct sink_count, unreadable)},
-	{"swapped", "answered with another ID", offsetof(struct sink_count, swapped)},
-	{"closed", "connections closed", offsetof(struct sink_count, closed)},
-	{"cut", "frames cut short", offsetof(struct sink_count, cut)},
-	{"too_large", "frames too large", offsetof(struct sink_count, too_large)},
-	{"bytes_between_frames", "bytes between frames", offsetof(struct sink_count, junk)},
+    {"connections", "connections", offsetof(struct sink_count, connections)},
+    {"open", "connections open", offsetof(struct sink_count, open)},
+    {"messages", "messages", offsetof(struct sink_count, messages)},
+    {"bytes", "bytes of messages", offsetof(struct sink_count, bytes)},
+    {"unanswered", "not answered", offsetof(struct sink_count, silent)},
+    {"unreadable", "not HL7", offsetof(struct sink_count, unreadable)},
+    {"swapped", "answered with another ID", offsetof(struct sink_count, swapped)},
+    {"closed", "connections closed", offsetof(struct sink_count, closed)},
+    {"cut", "frames cut short", offsetof(struct sink_count, cut)},
+    {"too_large", "frames too large", offsetof(struct sink_count, too_large)},
+    {"bytes_between_frames", "bytes between frames", offsetof(struct sink_count, junk)},
 };
 
 void sink_print(const struct sink *s)

@@ -2,7 +2,8 @@
 /*
  * split.c - finds the messages in a file: any terminators, framing, batches, notes in front.
  *
- * Called by send and bench load. Pure but for one buffer per call; never prints, never changes what is inside a segment.
+ * Called by send and bench load. Pure but for one buffer per call; never prints, never changes what is inside a
+ * segment.
  */
 #include "split.h"
 
@@ -56,7 +57,7 @@ static int split_close(struct splitter *s)
 		return 0;
 	s->begun = false;
 	return s->keep_eol ? split_emit(s, s->raw, s->raw_bytes, s->msg_line)
-			   : split_emit(s, s->out, s->out_bytes, s->msg_line);
+	                   : split_emit(s, s->out, s->out_bytes, s->msg_line);
 }
 
 /* The memory was sized for the whole file: every line is copied once, with at most one byte more at the very end. */

@@ -32,7 +32,8 @@ static const char *status_color(const struct cli *cli, const char *state)
 		return "";
 	if (strcmp(state, "running") == 0 || strcmp(state, "up") == 0)
 		return "\033[32m";
-	return strcmp(state, "down") == 0 || strcmp(state, "stopped") == 0 || strcmp(state, "dead") == 0 ? "\033[31m" : "\033[33m";
+	return strcmp(state, "down") == 0 || strcmp(state, "stopped") == 0 || strcmp(state, "dead") == 0 ? "\033[31m"
+	                                                                                                 : "\033[33m";
 }
 
 static uint64_t status_ns(const json_t *o, const char *key)
@@ -57,12 +58,15 @@ static void status_processes(const json_t *o)
 	size_t i;
 
 	table_begin(&t, "PROCESS|STATE|PID>|CPU>|CONNECTIONS>|PENDING>|BUSY>|JOURNAL>|MEMORY>|RESTARTS>");
-	json_array_foreach (json_object_get(o, "workers"), i, w) {
+	json_array_foreach(json_object_get(o, "workers"), i, w)
+	{
 		bool full = json_is_true(json_object_get(w, "journal_full"));
-		bool silent = ctl_real(w, "heartbeat_age") > STATUS_SILENT_S && strcmp(ctl_text(w, "state"), "dead") != 0;
+		bool silent =
+		    ctl_real(w, "heartbeat_age") > STATUS_SILENT_S && strcmp(ctl_text(w, "state"), "dead") != 0;
 
 		table_cell(&t, "worker %llu", (unsigned long long)ctl_count(w, "index"));
-		table_cell(&t, "%s%s%s", ctl_text(w, "state"), full ? ", journal full" : "", silent ? ", does not beat" : "");
+		table_cell(&t, "%s%s%s", ctl_text(w, "state"), full ? ", journal full" : "",
+		           silent ? ", does not beat" : "");
 		table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "pid"));
 		if (json_integer_value(json_object_get(w, "cpu")) >= 0)
 			table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "cpu"));
@@ -78,7 +82,8 @@ static void status_processes(const json_t *o)
 		status_memory(&t, w);
 		table_count(&t, ctl_count(w, "restarts"));
 	}
-	json_array_foreach (json_object_get(o, "connectors"), i, w) {
+	json_array_foreach(json_object_get(o, "connectors"), i, w)
+	{
 		const char *name = ctl_text(w, "name"); /* "file", or in the regions "connector file" */
 
 		table_cell(&t, "connector %s", strncmp(name, "connector ", 10) == 0 ? name + 10 : name);
@@ -101,15 +106,18 @@ static void status_listeners(const json_t *o)
 	if (!json_array_size(json_object_get(o, "listeners")))
 		return;
 	putchar('\n');
-	table_begin(&t, "LISTENER|ADDRESS|CONNECTIONS>|RECEIVED>|ACCEPTED>|REFUSED>|DUPLICATES>|UNROUTED>|ACK P50>|ACK P99>");
-	json_array_foreach (json_object_get(o, "listeners"), i, l) {
+	table_begin(
+	    &t, "LISTENER|ADDRESS|CONNECTIONS>|RECEIVED>|ACCEPTED>|REFUSED>|DUPLICATES>|UNROUTED>|ACK P50>|ACK P99>");
+	json_array_foreach(json_object_get(o, "listeners"), i, l)
+	{
 		const char *address = ctl_text(l, "address");
 
 		table_cell(&t, "%s", ctl_text(l, "name"));
 		if (!json_object_get(l, "port"))
 			table_cell(&t, "-");
 		else
-			table_cell(&t, strchr(address, ':') ? "[%s]:%llu" : "%s:%llu", address, (unsigned long long)ctl_count(l, "port"));
+			table_cell(&t, strchr(address, ':') ? "[%s]:%llu" : "%s:%llu", address,
+			           (unsigned long long)ctl_count(l, "port"));
 		table_count(&t, ctl_count(l, "connections"));
 		table_count(&t, ctl_count(l, "received"));
 		table_count(&t, ctl_count(l, "accepted"));
@@ -131,13 +139,15 @@ static void status_destinations(const json_t *o)
 	if (!json_array_size(json_object_get(o, "destinations")))
 		return;
 	putchar('\n');
-	table_begin(&t, "DESTINATION|TARGET|STATE|UP>|QUEUE>|BYTES>|OUTSTANDING>|DELIVERED>|DEAD>|RETRY IN>|LAST ERROR");
-	json_array_foreach (json_object_get(o, "destinations"), i, d) {
+	table_begin(&t,
+	            "DESTINATION|TARGET|STATE|UP>|QUEUE>|BYTES>|OUTSTANDING>|DELIVERED>|DEAD>|RETRY IN>|LAST ERROR");
+	json_array_foreach(json_object_get(o, "destinations"), i, d)
+	{
 		table_cell(&t, "%s", ctl_text(d, "name"));
 		table_cell(&t, "%s %s", ctl_text(d, "kind"), ctl_text(d, "target"));
 		table_cell(&t, "%s", ctl_text(d, "state"));
 		table_cell(&t, "%llu/%llu", (unsigned long long)ctl_count(d, "connections_up"),
-			   (unsigned long long)ctl_count(d, "connections"));
+		           (unsigned long long)ctl_count(d, "connections"));
 		table_count(&t, ctl_count(d, "queue"));
 		table_bytes(&t, ctl_count(d, "queue_bytes"));
 		table_count(&t, ctl_count(d, "outstanding"));
@@ -154,9 +164,9 @@ static void status_troubles(const json_t *o)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach (json_object_get(o, "troubles"), i, x)
-		printf("%s%s %s: %s (%llu times, last %.19s)\n", i ? "" : "\n", ctl_text(x, "code"), ctl_text(x, "level"),
-		       ctl_text(x, "text"), (unsigned long long)ctl_count(x, "count"), ctl_text(x, "last"));
+	json_array_foreach(json_object_get(o, "troubles"), i, x)
+	    printf("%s%s %s: %s (%llu times, last %.19s)\n", i ? "" : "\n", ctl_text(x, "code"), ctl_text(x, "level"),
+	           ctl_text(x, "text"), (unsigned long long)ctl_count(x, "count"), ctl_text(x, "last"));
 }
 
 static void status_print(const struct cli *cli, const json_t *o)
@@ -164,7 +174,8 @@ static void status_print(const struct cli *cli, const json_t *o)
 	const char *state = ctl_text(o, "state"), *metrics = ctl_text(o, "metrics"), *commit = ctl_text(o, "commit");
 	char age[32];
 
-	printf("millrace %s: %s%s%s", ctl_text(o, "version"), status_color(cli, state), state, cli->color ? "\033[0m" : "");
+	printf("millrace %s: %s%s%s", ctl_text(o, "version"), status_color(cli, state), state,
+	       cli->color ? "\033[0m" : "");
 	if (status_ns(o, "uptime"))
 		printf(", up %s", cli_format_duration(age, sizeof(age), status_ns(o, "uptime")));
 	if (json_object_get(o, "generation"))
@@ -177,7 +188,8 @@ static void status_print(const struct cli *cli, const json_t *o)
 	if (json_object_get(o, "offline"))
 		printf("The control process does not answer; this comes from the shared regions.\n");
 	if (*ctl_text(o, "data"))
-		printf("data %s, run %s%s%s\n", ctl_text(o, "data"), ctl_text(o, "run"), *metrics ? ", metrics " : "", metrics);
+		printf("data %s, run %s%s%s\n", ctl_text(o, "data"), ctl_text(o, "run"), *metrics ? ", metrics " : "",
+		       metrics);
 	putchar('\n');
 	status_processes(o);
 	status_listeners(o);
@@ -202,7 +214,8 @@ static json_t *status_region_process(const struct regions_process *p)
 	status_put(o, "index", r->index);
 	status_put(o, "pid", r->pid);
 	json_object_set_new(o, "cpu", json_integer(-1));
-	json_object_set_new(o, "state", json_string(p->alive ? regions_state_name(mr_load_relaxed(&r->state)) : "dead"));
+	json_object_set_new(o, "state",
+	                    json_string(p->alive ? regions_state_name(mr_load_relaxed(&r->state)) : "dead"));
 	status_put(o, "incarnation", mr_load_relaxed(&r->incarnation));
 	json_object_set_new(o, "heartbeat_age", json_real(now > beat ? (double)(now - beat) / 1e9 : 0));
 	for (uint32_t i = 0; i < r->listener_count && p->alive; i++)
@@ -233,9 +246,9 @@ static void status_put_place(json_t *o, const struct mr_config *c, const char *l
 			continue;
 		json_object_set_new(o, "kind", json_string(d->kind == MR_DEST_FILE ? "file" : "mllp"));
 		json_object_set_new(o, "target",
-				    d->kind == MR_DEST_FILE
-					    ? json_string(mr_config_string(c, d->path))
-					    : json_sprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, (unsigned)d->port));
+		                    d->kind == MR_DEST_FILE ? json_string(mr_config_string(c, d->path))
+		                                            : json_sprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u",
+		                                                           host, (unsigned)d->port));
 	}
 }
 
@@ -273,9 +286,9 @@ static json_t *status_region_listener(const struct regions *g, const struct mr_c
 	status_put(o, "received", regions_sum(g, MR_M_L_RECEIVED, name));
 	status_put(o, "accepted", regions_sum(g, MR_M_L_ACCEPTED, name));
 	status_put(o, "refused",
-		   regions_sum(g, MR_M_L_REFUSED_NOT_HL7, name) + regions_sum(g, MR_M_L_REFUSED_HEADER, name) +
-			   regions_sum(g, MR_M_L_REFUSED_FRAMING, name) + regions_sum(g, MR_M_L_REFUSED_SIZE, name) +
-			   regions_sum(g, MR_M_L_REFUSED_FULL, name) + regions_sum(g, MR_M_L_UNROUTED_REFUSED, name));
+	           regions_sum(g, MR_M_L_REFUSED_NOT_HL7, name) + regions_sum(g, MR_M_L_REFUSED_HEADER, name) +
+	               regions_sum(g, MR_M_L_REFUSED_FRAMING, name) + regions_sum(g, MR_M_L_REFUSED_SIZE, name) +
+	               regions_sum(g, MR_M_L_REFUSED_FULL, name) + regions_sum(g, MR_M_L_UNROUTED_REFUSED, name));
 	status_put(o, "duplicates", regions_sum(g, MR_M_L_DUPLICATES, name));
 	status_put(o, "unrouted", regions_sum(g, MR_M_L_UNROUTED_KEPT, name));
 	json_object_set_new(o, "ack_p50", json_real((double)mr_hist_quantile_ns(words, 0.5) / 1e9));
@@ -287,7 +300,12 @@ static json_t *status_region_dest(const struct regions *g, const struct mr_confi
 {
 	json_t *o = json_pack("{s:s}", "name", name);
 	uint32_t up, all, state = regions_lanes(g, name, &up, &all);
-	const char *text = !all ? "unknown" : state == MR_LANE_PAUSED ? "paused" : up == all ? "up" : up ? "partly" : state == MR_LANE_IDLE ? "idle" : "down";
+	const char *text = !all                      ? "unknown"
+	                   : state == MR_LANE_PAUSED ? "paused"
+	                   : up == all               ? "up"
+	                   : up                      ? "partly"
+	                   : state == MR_LANE_IDLE   ? "idle"
+	                                             : "down";
 
 	status_put_place(o, c, NULL, name);
 	json_object_set_new(o, "state", json_string(text));
@@ -304,13 +322,15 @@ static json_t *status_region_dest(const struct regions *g, const struct mr_confi
 /* A document like the control process's, as far as the regions know. NULL = there are none. */
 static json_t *status_from_regions(const char *run)
 {
-	json_t *workers = json_array(), *connectors = json_array(), *listeners = json_array(), *dests = json_array(), *o;
+	json_t *workers = json_array(), *connectors = json_array(), *listeners = json_array(), *dests = json_array(),
+	       *o;
 	const struct mr_config *image;
 	struct regions g;
 	int living = 0;
 
-	o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "schema", "millrace.status/1", "version", MILLRACE_VERSION, "offline",
-		      1, "workers", workers, "connectors", connectors, "listeners", listeners, "destinations", dests);
+	o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "schema", "millrace.status/1", "version", MILLRACE_VERSION,
+	              "offline", 1, "workers", workers, "connectors", connectors, "listeners", listeners,
+	              "destinations", dests);
 	must(o);
 	if (regions_open(run, &g) < 0) {
 		json_decref(o);

@@ -11,9 +11,9 @@ struct table {
 	const char *titles[TABLE_COLUMNS];
 	bool right[TABLE_COLUMNS]; /* numbers */
 	int columns;
-	char **cell;               /* rows * columns */
+	char **cell; /* rows * columns */
 	int rows, room;
-	int column;                /* of the next cell */
+	int column; /* of the next cell */
 };
 
 /* @titles: "NAME|QUEUE>|STATE"; a '>' at the end of a title aligns its column to the right. At most TABLE_COLUMNS. */

@@ -106,7 +106,7 @@ static void top_take_listener(const struct regions *g, const char *name, struct 
 	t->connections = regions_sum(g, MR_M_L_CONNECTIONS, name);
 	t->received = regions_sum(g, MR_M_L_RECEIVED, name);
 	t->nacks = regions_sum(g, MR_M_L_ACK_AE, name) + regions_sum(g, MR_M_L_ACK_AR, name) +
-		   regions_sum(g, MR_M_L_ACK_CE, name) + regions_sum(g, MR_M_L_ACK_CR, name);
+	           regions_sum(g, MR_M_L_ACK_CE, name) + regions_sum(g, MR_M_L_ACK_CR, name);
 	t->backpressure_ns = regions_sum(g, MR_M_L_BACKPRESSURE_NS, name);
 	regions_hist(g, MR_M_L_ACK_LATENCY, name, t->latency);
 }
@@ -153,7 +153,8 @@ static int top_take(const char *run, struct top_sample *ret)
 
 static double top_rate(uint64_t now, uint64_t before, double seconds)
 {
-	return now > before && seconds > 0 ? (double)(now - before) / seconds : 0; /* smaller: the process was restarted */
+	return now > before && seconds > 0 ? (double)(now - before) / seconds
+	                                   : 0; /* smaller: the process was restarted */
 }
 
 static uint64_t top_quantile(const uint64_t *now, const uint64_t *before, double q)
@@ -218,7 +219,8 @@ static void top_print(FILE *out, const struct top_sample *now, const struct top_
 		const struct top_process *p = &now->process[i], *b = top_before_process(before, p);
 
 		table_cell(&table, "%s", p->name);
-		table_cell(&table, "%s%s", p->alive ? regions_state_name(p->state) : "dead", p->full ? ", journal full" : "");
+		table_cell(&table, "%s%s", p->alive ? regions_state_name(p->state) : "dead",
+		           p->full ? ", journal full" : "");
 		table_count(&table, p->connections);
 		table_cell(&table, "%.0f", top_rate(p->received, b->received, s));
 		table_cell(&table, "%.1f", top_rate(p->received_bytes, b->received_bytes, s) / 1e6);
@@ -244,7 +246,8 @@ static void top_print(FILE *out, const struct top_sample *now, const struct top_
 	}
 	table_end(&table, out);
 	fputc('\n', out);
-	table_begin(&table, "DESTINATION|STATE|UP>|QUEUE>|OUTSTANDING>|MSG/S>|ANSWER P50>|ANSWER P99>|RETRY/S>|NACK/S>|DEAD>");
+	table_begin(&table,
+	            "DESTINATION|STATE|UP>|QUEUE>|OUTSTANDING>|MSG/S>|ANSWER P50>|ANSWER P99>|RETRY/S>|NACK/S>|DEAD>");
 	for (int i = 0; i < now->dests; i++) {
 		const struct top_dest *d = &now->dest[i], *b = top_before_dest(before, d->name);
 
@@ -278,41 +281,41 @@ static void top_print_json(const struct top_sample *now, const struct top_sample
 		const struct top_process *p = &now->process[i], *b = top_before_process(before, p);
 
 		json_array_append_new(
-			processes,
-			json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:b, s:f}", "name", p->name, "state",
-				  p->alive ? regions_state_name(p->state) : "dead", "connections", (json_int_t)p->connections,
-				  "received_rate", top_rate(p->received, b->received, s), "received_bytes_rate",
-				  top_rate(p->received_bytes, b->received_bytes, s), "busy_ratio",
-				  top_rate(p->busy_ns, b->busy_ns, s) / 1e9, "pending", (json_int_t)p->pending,
-				  "journal_bytes_rate", top_rate(p->written, b->written, s), "journal_bytes",
-				  (json_int_t)p->journal_bytes, "journal_full", (int)p->full, "fsync_p99",
-				  top_seconds(p->fsync, b->fsync, 0.99)));
+		    processes,
+		    json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:I, s:f, s:I, s:b, s:f}", "name", p->name, "state",
+		              p->alive ? regions_state_name(p->state) : "dead", "connections",
+		              (json_int_t)p->connections, "received_rate", top_rate(p->received, b->received, s),
+		              "received_bytes_rate", top_rate(p->received_bytes, b->received_bytes, s), "busy_ratio",
+		              top_rate(p->busy_ns, b->busy_ns, s) / 1e9, "pending", (json_int_t)p->pending,
+		              "journal_bytes_rate", top_rate(p->written, b->written, s), "journal_bytes",
+		              (json_int_t)p->journal_bytes, "journal_full", (int)p->full, "fsync_p99",
+		              top_seconds(p->fsync, b->fsync, 0.99)));
 	}
 	for (int i = 0; i < now->listeners; i++) {
 		const struct top_listener *l = &now->listener[i], *b = top_before_listener(before, l->name);
 
-		json_array_append_new(listeners,
-				      json_pack("{s:s, s:I, s:f, s:f, s:f, s:f}", "name", l->name, "connections",
-						(json_int_t)l->connections, "received_rate",
-						top_rate(l->received, b->received, s), "ack_p50",
-						top_seconds(l->latency, b->latency, 0.5), "ack_p99",
-						top_seconds(l->latency, b->latency, 0.99), "nack_rate",
-						top_rate(l->nacks, b->nacks, s)));
+		json_array_append_new(listeners, json_pack("{s:s, s:I, s:f, s:f, s:f, s:f}", "name", l->name,
+		                                           "connections", (json_int_t)l->connections, "received_rate",
+		                                           top_rate(l->received, b->received, s), "ack_p50",
+		                                           top_seconds(l->latency, b->latency, 0.5), "ack_p99",
+		                                           top_seconds(l->latency, b->latency, 0.99), "nack_rate",
+		                                           top_rate(l->nacks, b->nacks, s)));
 	}
 	for (int i = 0; i < now->dests; i++) {
 		const struct top_dest *d = &now->dest[i], *b = top_before_dest(before, d->name);
 
-		json_array_append_new(dests, json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "name", d->name,
-						       "state", top_dest_state(d), "connections_up", (int)d->up, "connections",
-						       (int)d->all, "queue", (json_int_t)d->queue, "outstanding",
-						       (json_int_t)d->outstanding, "delivered_rate",
-						       top_rate(d->delivered, b->delivered, s), "answer_p50",
-						       top_seconds(d->latency, b->latency, 0.5), "answer_p99",
-						       top_seconds(d->latency, b->latency, 0.99), "retry_rate",
-						       top_rate(d->retries, b->retries, s), "dead_letters", (json_int_t)d->dead));
+		json_array_append_new(dests, json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:f, s:I}",
+		                                       "name", d->name, "state", top_dest_state(d), "connections_up",
+		                                       (int)d->up, "connections", (int)d->all, "queue",
+		                                       (json_int_t)d->queue, "outstanding", (json_int_t)d->outstanding,
+		                                       "delivered_rate", top_rate(d->delivered, b->delivered, s),
+		                                       "answer_p50", top_seconds(d->latency, b->latency, 0.5),
+		                                       "answer_p99", top_seconds(d->latency, b->latency, 0.99),
+		                                       "retry_rate", top_rate(d->retries, b->retries, s),
+		                                       "dead_letters", (json_int_t)d->dead));
 	}
-	o = json_pack("{s:s, s:s, s:f, s:o, s:o, s:o}", "schema", "millrace.top/1", "run", now->run, "interval", s, "processes",
-		      processes, "listeners", listeners, "destinations", dests);
+	o = json_pack("{s:s, s:s, s:f, s:o, s:o, s:o}", "schema", "millrace.top/1", "run", now->run, "interval", s,
+	              "processes", processes, "listeners", listeners, "destinations", dests);
 	must(o);
 	json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');
@@ -457,7 +460,8 @@ int top_main(struct cli *cli)
 		char folder[512] = "?";
 
 		mr_run_folder(cli_value(cli, "run"), folder, sizeof(folder));
-		cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder, strerror(-r));
+		cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder,
+		          strerror(-r));
 		return r == -EACCES ? CLI_DENIED : CLI_UNREACHABLE;
 	}
 	return CLI_OK;

@@ -55,9 +55,8 @@ int cli_parse_number(const char *text, uint64_t *ret)
 
 int cli_parse_duration_ns(const char *text, uint64_t *ret)
 {
-	static const struct unit units[] = {{"", 1e9},    {"s", 1e9},     {"ms", 1e6},     {"us", 1e3},
-					    {"ns", 1},    {"min", 60e9},  {"m", 60e9},     {"h", 3600e9},
-					    {"d", 86400e9}, {NULL, 0}};
+	static const struct unit units[] = {{"", 1e9},     {"s", 1e9},  {"ms", 1e6},   {"us", 1e3},    {"ns", 1},
+	                                    {"min", 60e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}, {NULL, 0}};
 	double ns;
 
 	if (units_parse(text, units, &ns) < 0 || ns > 1e18)
@@ -68,10 +67,10 @@ int cli_parse_duration_ns(const char *text, uint64_t *ret)
 
 int cli_parse_bytes(const char *text, uint64_t *ret)
 {
-	static const struct unit units[] = {{"", 1},          {"B", 1},          {"k", 1024},        {"K", 1024},
-					    {"KiB", 1024},    {"kB", 1e3},       {"KB", 1e3},        {"M", 1048576},
-					    {"MiB", 1048576}, {"MB", 1e6},       {"G", 1073741824.0}, {"GiB", 1073741824.0},
-					    {"GB", 1e9},      {NULL, 0}};
+	static const struct unit units[] = {{"", 1},          {"B", 1},    {"k", 1024},         {"K", 1024},
+	                                    {"KiB", 1024},    {"kB", 1e3}, {"KB", 1e3},         {"M", 1048576},
+	                                    {"MiB", 1048576}, {"MB", 1e6}, {"G", 1073741824.0}, {"GiB", 1073741824.0},
+	                                    {"GB", 1e9},      {NULL, 0}};
 	double bytes;
 
 	if (units_parse(text, units, &bytes) < 0 || bytes > 1e18 || bytes != floor(bytes))
@@ -82,9 +81,9 @@ int cli_parse_bytes(const char *text, uint64_t *ret)
 
 int cli_parse_rate(const char *text, double *ret)
 {
-	static const struct unit units[] = {{"", 1},       {"/s", 1},        {"/min", 1 / 60.0}, {"/h", 1 / 3600.0},
-					    {"k", 1e3},    {"k/s", 1e3},     {"K", 1e3},         {"K/s", 1e3},
-					    {"M", 1e6},    {"M/s", 1e6},     {NULL, 0}};
+	static const struct unit units[] = {{"", 1},    {"/s", 1},    {"/min", 1 / 60.0}, {"/h", 1 / 3600.0},
+	                                    {"k", 1e3}, {"k/s", 1e3}, {"K", 1e3},         {"K/s", 1e3},
+	                                    {"M", 1e6}, {"M/s", 1e6}, {NULL, 0}};
 	double rate;
 
 	if (units_parse(text, units, &rate) < 0 || rate <= 0 || rate > 1e9)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bench_parser.cc - the parser step by step, per kernel, beside memcpy: what each step costs on messages of several sizes.
+// bench_parser.cc - the parser step by step, per kernel, beside memcpy: what each step costs on messages of several
+// sizes.
 //
 // Names are kernel/step/message. --benchmark_filter=avx2/ picks a kernel; the steps:
 //   copy     memcpy of the message, the limit of anything that touches every byte
@@ -28,11 +29,17 @@ extern "C" {
 #include "hl7_scan.h"
 }
 
-namespace {
+namespace
+{
 
 struct aligned_memory {
-	explicit aligned_memory(size_t bytes) : size((bytes + 63) & ~size_t(63)), p(aligned_alloc(64, size)) {}
-	~aligned_memory() { free(p); }
+	explicit aligned_memory(size_t bytes) : size((bytes + 63) & ~size_t(63)), p(aligned_alloc(64, size))
+	{
+	}
+	~aligned_memory()
+	{
+		free(p);
+	}
 	aligned_memory(const aligned_memory &) = delete;
 	aligned_memory &operator=(const aligned_memory &) = delete;
 	size_t size;
@@ -56,8 +63,8 @@ std::vector<struct hl7_path> compile(const std::vector<const char *> &texts)
 const std::vector<struct hl7_path> &twelve_paths()
 {
 	static const std::vector<struct hl7_path> paths =
-		compile({ "MSH-4", "MSH-9.1", "MSH-9.2", "PID-3[1].1", "PID-5.1", "PID-5.2", "PID-7", "PID-8", "PV1-2", "PV1-3.1",
-			  "PV1-19.1", "AL1-3.2" });
+	    compile({"MSH-4", "MSH-9.1", "MSH-9.2", "PID-3[1].1", "PID-5.1", "PID-5.2", "PID-7", "PID-8", "PV1-2",
+	             "PV1-3.1", "PV1-19.1", "AL1-3.2"});
 
 	return paths;
 }
@@ -185,7 +192,7 @@ void frame(benchmark::State &state, const std::string &m)
 void masks_select(benchmark::State &state, const std::string &m)
 {
 	std::vector<uint64_t> fields(m.size() / 64 + 1), ends(m.size() / 64 + 1);
-	const uint32_t wanted[12] = { 3, 8, 8, 30, 32, 32, 34, 35, 62, 63, 79, 88 };
+	const uint32_t wanted[12] = {3, 8, 8, 30, 32, 32, 34, 35, 62, 63, 79, 88};
 	uint32_t out[12];
 
 	for (auto _ : state) {
@@ -217,8 +224,9 @@ void masks_select(benchmark::State &state, const std::string &m)
 
 void unescape(benchmark::State &state, const std::string &)
 {
-	const std::string in = "Dosage \\T\\ route: 5\\F\\10 mg\\E\\day, see \\X0D0A\\ the note \\R\\ of the ward round";
-	const struct hl7_delims d = { '|', '^', '~', '\\', '&', 0 };
+	const std::string in =
+	    "Dosage \\T\\ route: 5\\F\\10 mg\\E\\day, see \\X0D0A\\ the note \\R\\ of the ward round";
+	const struct hl7_delims d = {'|', '^', '~', '\\', '&', 0};
 	char out[128];
 
 	for (auto _ : state) {
@@ -231,7 +239,8 @@ void unescape(benchmark::State &state, const std::string &)
 void ack(benchmark::State &state, const std::string &m)
 {
 	struct hl7_msh msh;
-	struct hl7_ack a {};
+	struct hl7_ack a {
+	};
 	char out[HL7_ACK_BYTES_MAX];
 
 	if (hl7_msh_read(m.data(), uint32_t(m.size()), &msh, nullptr))
@@ -250,13 +259,14 @@ void ack(benchmark::State &state, const std::string &m)
 	state.SetItemsProcessed(int64_t(state.iterations()));
 }
 
-void add(const char *kernel, const char *name, const std::string &sample, const std::shared_ptr<const std::string> &m, step run)
+void add(const char *kernel, const char *name, const std::string &sample, const std::shared_ptr<const std::string> &m,
+         step run)
 {
 	benchmark::RegisterBenchmark((std::string(kernel) + "/" + name + "/" + sample).c_str(),
-				     [kernel, m, run](benchmark::State &state) {
-					     hl7_kernel_select(kernel);
-					     run(state, *m);
-				     });
+	                             [kernel, m, run](benchmark::State &state) {
+		                             hl7_kernel_select(kernel);
+		                             run(state, *m);
+	                             });
 }
 
 } // namespace
@@ -264,12 +274,12 @@ void add(const char *kernel, const char *name, const std::string &sample, const 
 int main(int argc, char **argv)
 {
 	const std::pair<const char *, std::shared_ptr<const std::string>> messages[] = {
-		{ "adt-316", std::make_shared<const std::string>(samples::adt_small()) },
-		{ "adt-658", std::make_shared<const std::string>(samples::adt_usual()) },
-		{ "oru-30", std::make_shared<const std::string>(samples::oru(30)) },
-		{ "oru-1000", std::make_shared<const std::string>(samples::oru(1000)) },
-		{ "base64-1MB", std::make_shared<const std::string>(samples::embedded(1 << 20)) },
-		{ "base64-20MB", std::make_shared<const std::string>(samples::embedded(20 << 20)) },
+	    {"adt-316", std::make_shared<const std::string>(samples::adt_small())},
+	    {"adt-658", std::make_shared<const std::string>(samples::adt_usual())},
+	    {"oru-30", std::make_shared<const std::string>(samples::oru(30))},
+	    {"oru-1000", std::make_shared<const std::string>(samples::oru(1000))},
+	    {"base64-1MB", std::make_shared<const std::string>(samples::embedded(1 << 20))},
+	    {"base64-20MB", std::make_shared<const std::string>(samples::embedded(20 << 20))},
 	};
 
 	for (unsigned k = 0; hl7_kernels[k]; k++) {

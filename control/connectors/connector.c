@@ -43,8 +43,8 @@ void connector_lane_state(struct connector *c, uint32_t dest, enum mr_lane_state
 	mr_set_own(&lane->since_ns, c->realtime_ns);
 }
 
-void connector_trouble(struct connector *c, enum connector_code code, uint32_t item, int64_t arg, uint32_t level, bool over,
-		       const char *fmt, ...)
+void connector_trouble(struct connector *c, enum connector_code code, uint32_t item, int64_t arg, uint32_t level,
+                       bool over, const char *fmt, ...)
 {
 	struct mr_link_msg m = {.type = MR_LINK_TROUBLE, .version = MR_LINK_VERSION};
 	va_list ap;
@@ -86,7 +86,8 @@ static int loop_signals(struct connector *c)
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t set;
 
-	/* Ctrl-C reaches the whole group of a terminal: the control process decides then. A file size limit is an error. */
+	/* Ctrl-C reaches the whole group of a terminal: the control process decides then. A file size limit is an
+	 * error. */
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
@@ -181,7 +182,8 @@ static bool loop_drained(struct connector *c)
 		connector_link_say(c, MR_LINK_DRAINED, 0);
 		return true;
 	}
-	if (!c->kind->drained(c, c->now_ns >= c->drain_until_ns) && c->now_ns < c->drain_until_ns + CONNECTOR_LINK_FIRST_NS)
+	if (!c->kind->drained(c, c->now_ns >= c->drain_until_ns) &&
+	    c->now_ns < c->drain_until_ns + CONNECTOR_LINK_FIRST_NS)
 		return false;
 	if (!connector_ring_flush(c) && c->now_ns < c->drain_until_ns)
 		return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * connector.h - what every connector shares: the link to the control process, rings with the workers, journals, the region.
+ * connector.h - what every connector shares: the link to the control process, rings with the workers, journals, the
+ * region.
  *
  * A connector is a process that owns slow destinations. To a worker it is one more ring peer: it takes DELIVER records,
  * reads each message from the worker's journal, delivers it and answers OUTCOME. One loop (connector_run) does all of
@@ -18,13 +19,13 @@
 
 #include <pthread.h>
 
-#define CONNECTOR_JOURNALS_MAX  1024         /* journal numbers 0.. that can be read */
-#define CONNECTOR_IDLE_WAIT_NS  250000000u   /* longest sleep: heartbeat */
-#define CONNECTOR_RING_WAIT_NS  1000000u     /* a peer's ring is full: look again after this */
+#define CONNECTOR_JOURNALS_MAX  1024       /* journal numbers 0.. that can be read */
+#define CONNECTOR_IDLE_WAIT_NS  250000000u /* longest sleep: heartbeat */
+#define CONNECTOR_RING_WAIT_NS  1000000u   /* a peer's ring is full: look again after this */
 #define CONNECTOR_LINK_RETRY_NS 200000000u
 #define CONNECTOR_LINK_FIRST_NS 15000000000u /* no configuration after this long: give up */
 #define CONNECTOR_TAKE_BUDGET   4096         /* ring records of one turn and peer */
-#define CONNECTOR_CREDIT        256          /* messages a worker hands out per destination before it waits for outcomes */
+#define CONNECTOR_CREDIT        256 /* messages a worker hands out per destination before it waits for outcomes */
 
 /* What an epoll event of the loop is about: below these a peer's ring. */
 enum connector_event { CONNECTOR_EVENT_WORK = MR_PEERS_MAX, CONNECTOR_EVENT_LINK, CONNECTOR_EVENT_SIGNAL };
@@ -42,12 +43,12 @@ struct connector_item { /* one message taken from a worker. Owner: the loop, or 
 	uint64_t arrival;    /* grows with each message taken: the order to keep */
 	uint64_t started_ns; /* monotonic, of the present try */
 	uint32_t owner_gen;
-	uint16_t owner;      /* peer number */
-	uint16_t unread;     /* times its payload could not be read */
-	int32_t error;       /* of the last try: 0 or -errno */
-	uint8_t step;        /* the kind's own: how far the last try came */
-	bool again;          /* this is not its first try */
-	bool sent;           /* its bytes were written in the last try */
+	uint16_t owner;  /* peer number */
+	uint16_t unread; /* times its payload could not be read */
+	int32_t error;   /* of the last try: 0 or -errno */
+	uint8_t step;    /* the kind's own: how far the last try came */
+	bool again;      /* this is not its first try */
+	bool sent;       /* its bytes were written in the last try */
 };
 
 struct connector_list { /* singly linked, first in first out */
@@ -69,7 +70,7 @@ struct connector_peer {
 struct connector_journals {
 	pthread_mutex_t lock;
 	char data[512];
-	int tail_fd[CONNECTOR_JOURNALS_MAX]; /* -1: none */
+	int tail_fd[CONNECTOR_JOURNALS_MAX];  /* -1: none */
 	uint32_t gen[CONNECTOR_JOURNALS_MAX]; /* grows with each new tail */
 };
 
@@ -89,7 +90,7 @@ struct connector_items { /* a fixed pool; memory is touched when used */
 struct connector;
 
 struct connector_kind {
-	const char *name; /* RUN/connector-<name>.region */
+	const char *name;  /* RUN/connector-<name>.region */
 	uint8_t dest_kind; /* enum mr_dest_kind it delivers to */
 
 	/* The configuration is there (c->cfg): take up the destinations. Returns 0 or -errno (the process ends). */
@@ -105,7 +106,8 @@ struct connector_kind {
 	uint64_t (*turn)(struct connector *c);
 	/* A new control process listens: say again what troubles are open. */
 	void (*tell)(struct connector *c);
-	/* Draining: is everything that was taken finished or returned? @give_up: the time is over, return what can be. */
+	/* Draining: is everything that was taken finished or returned? @give_up: the time is over, return what can be.
+	 */
 	bool (*drained)(struct connector *c, bool give_up);
 	void (*stop)(struct connector *c);
 };
@@ -136,7 +138,8 @@ struct connector {
  */
 int connector_run(const struct connector_kind *kind, const char *run);
 
-/** connector_finish - this is what became of @it: counts it and answers its owner, if that is still there. Takes @it. */
+/** connector_finish - this is what became of @it: counts it and answers its owner, if that is still there. Takes @it.
+ */
 void connector_finish(struct connector *c, struct connector_item *it, enum mr_result result, enum mr_reason reason);
 
 /** connector_drop - forget @it without an answer. Takes @it. */
@@ -158,8 +161,9 @@ void connector_lane_state(struct connector *c, uint32_t dest, enum mr_lane_state
  * @level  As syslog's: 3 error, 4 warning, 6 info. @over  The trouble is over. @arg  -errno or a number.
  * The text must not hold a byte of a message. Lost if there is no control process: kind->tell() says it again.
  */
-__attribute__((format(printf, 7, 8))) void connector_trouble(struct connector *c, enum connector_code code, uint32_t item,
-							     int64_t arg, uint32_t level, bool over, const char *fmt, ...);
+__attribute__((format(printf, 7, 8))) void connector_trouble(struct connector *c, enum connector_code code,
+                                                             uint32_t item, int64_t arg, uint32_t level, bool over,
+                                                             const char *fmt, ...);
 
 /** connector_drain - take nothing more, finish what was taken, then end. */
 void connector_drain(struct connector *c);
@@ -175,7 +179,8 @@ int connector_link_say(struct connector *c, enum mr_link_type type, uint64_t req
 
 /* ---- connector_ring.c ---- */
 
-/** connector_ring_open - take up the rings of @peer: ring to it, its eventfd, ring from it, our eventfd. Owns the fds then. */
+/** connector_ring_open - take up the rings of @peer: ring to it, its eventfd, ring from it, our eventfd. Owns the fds
+ * then. */
 int connector_ring_open(struct connector *c, uint16_t peer, const int fds[4]);
 void connector_ring_close(struct connector *c, uint16_t peer);
 /** connector_ring_take - take what came in by all rings and hand it to the kind. Returns the number of records. */
@@ -230,7 +235,7 @@ void connector_journals_close(struct connector_journals *j);
  * (corrupt, or longer than @room), or -errno.
  */
 int connector_read(struct connector_reads *r, uint32_t journal, uint64_t position, void *buf, size_t room,
-		   uint32_t *ret_bytes, uint64_t *ret_time_ns);
+                   uint32_t *ret_bytes, uint64_t *ret_time_ns);
 void connector_reads_close(struct connector_reads *r);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * connector_link.c - the connector's end of the link to the control process: hello, what comes with it, and again later.
+ * connector_link.c - the connector's end of the link to the control process: hello, what comes with it, and again
+ * later.
  *
  * Called by the connector's loop only. Losing the link stops nothing: rings and journals stay, and the link is tried
  * again every 200 ms with `adopt` set. Nothing that comes over the link is trusted further than it was checked.
@@ -58,7 +59,7 @@ void connector_link_turn(struct connector *c)
 	if (fd < 0) {
 		if (!c->cfg && c->now_ns - c->started_ns > CONNECTOR_LINK_FIRST_NS) {
 			fprintf(stderr, "millrace-connector-%s: no control process in %s: %s\n", c->kind->name, c->run,
-				strerror(-fd));
+			        strerror(-fd));
 			c->failed = fd;
 		}
 		return;
@@ -109,8 +110,9 @@ static uint32_t items_wanted(const struct connector *c)
 
 	for (uint32_t i = 0; i < c->cfg->dests.count; i++) {
 		const struct mr_config_dest *d = mr_config_dest(c->cfg, i);
-		uint64_t each = d->file_format == MR_FILE_BATCH && d->batch_messages > CONNECTOR_CREDIT ? d->batch_messages
-													: CONNECTOR_CREDIT;
+		uint64_t each = d->file_format == MR_FILE_BATCH && d->batch_messages > CONNECTOR_CREDIT
+		                    ? d->batch_messages
+		                    : CONNECTOR_CREDIT;
 
 		if (d->kind == c->kind->dest_kind)
 			room += each * 2 * c->cfg->workers;
@@ -125,8 +127,8 @@ static void link_config(struct connector *c, const struct mr_link_msg *m, int fd
 	if (c->cfg) { /* a control process that took over may send it again */
 		if (m->u.config.generation != c->cfg->generation)
 			connector_trouble(c, CONNECTOR_MR_CONFIG, UINT32_MAX, (int64_t)m->u.config.generation, 4, false,
-					  "connector %s: goes on with configuration %llu until it is started again",
-					  c->kind->name, (unsigned long long)c->cfg->generation);
+			                  "connector %s: goes on with configuration %llu until it is started again",
+			                  c->kind->name, (unsigned long long)c->cfg->generation);
 		return;
 	}
 	r = config_take(c, m->u.config.bytes, fd);
@@ -135,7 +137,8 @@ static void link_config(struct connector *c, const struct mr_link_msg *m, int fd
 	if (!r)
 		r = c->kind->start(c);
 	if (r) {
-		fprintf(stderr, "millrace-connector-%s: cannot take up the configuration: %s\n", c->kind->name, strerror(-r));
+		fprintf(stderr, "millrace-connector-%s: cannot take up the configuration: %s\n", c->kind->name,
+		        strerror(-r));
 		c->failed = r;
 	}
 }
@@ -159,15 +162,15 @@ static void link_peer(struct connector *c, const struct mr_link_msg *m, const in
 	int r = connector_ring_open(c, (uint16_t)m->u.peer.peer, fds);
 
 	if (r)
-		fprintf(stderr, "millrace-connector-%s: cannot use the rings of peer %u: %s\n", c->kind->name, m->u.peer.peer,
-			strerror(-r));
+		fprintf(stderr, "millrace-connector-%s: cannot use the rings of peer %u: %s\n", c->kind->name,
+		        m->u.peer.peer, strerror(-r));
 }
 
 static void link_journal(struct connector *c, const struct mr_link_msg *m, int fd)
 {
 	if (connector_journals_set(&c->journals, m->u.journal.journal, fd) < 0) {
 		fprintf(stderr, "millrace-connector-%s: journal number %u is out of range\n", c->kind->name,
-			m->u.journal.journal);
+		        m->u.journal.journal);
 		if (fd >= 0)
 			close(fd);
 	}

@@ -2,8 +2,8 @@
 /*
  * connector_read.c - messages out of the workers' journals, for the threads that deliver them.
  *
- * The loop tells here which journals there are (connector_journals_set); each delivering thread keeps readers of its own,
- * so that file reads of different threads go on side by side. Reads only: a connector never writes to a journal.
+ * The loop tells here which journals there are (connector_journals_set); each delivering thread keeps readers of its
+ * own, so that file reads of different threads go on side by side. Reads only: a connector never writes to a journal.
  */
 #include "connector.h"
 
@@ -80,7 +80,7 @@ static int reader_get(struct connector_reads *r, uint32_t journal, struct mr_rea
 }
 
 static int read_once(struct connector_reads *r, uint32_t journal, uint64_t position, void *buf, size_t room,
-		     uint32_t *ret_bytes, uint64_t *ret_time_ns)
+                     uint32_t *ret_bytes, uint64_t *ret_time_ns)
 {
 	struct mr_rec_message m;
 	struct mr_reader *reader;
@@ -102,7 +102,7 @@ static int read_once(struct connector_reads *r, uint32_t journal, uint64_t posit
 }
 
 int connector_read(struct connector_reads *r, uint32_t journal, uint64_t position, void *buf, size_t room,
-		   uint32_t *ret_bytes, uint64_t *ret_time_ns)
+                   uint32_t *ret_bytes, uint64_t *ret_time_ns)
 {
 	int err;
 

@@ -19,7 +19,7 @@
 int connector_items_open(struct connector_items *p, uint32_t room)
 {
 	void *all = mmap(NULL, (size_t)room * sizeof(*p->all), PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (all == MAP_FAILED)
 		return -errno;

@@ -24,7 +24,8 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The name is the time it was begun and its first message: never that of an older file, whose messages may be others. */
+/* The name is the time it was begun and its first message: never that of an older file, whose messages may be others.
+ */
 static int batch_begin(const struct file_thread *t, int dir, struct file_batch *b, const struct connector_item *first)
 {
 	char stamp[32], head[300], id[32];
@@ -33,7 +34,7 @@ static int batch_begin(const struct file_thread *t, int dir, struct file_batch *
 
 	file_stamp(stamp, now);
 	must(snprintf(b->name, sizeof(b->name), "%s-%u-%016llx.batch.hl7", stamp, first->m.journal,
-		      (unsigned long long)first->m.position) < (int)sizeof(b->name));
+	              (unsigned long long)first->m.position) < (int)sizeof(b->name));
 	must(snprintf(b->temp, sizeof(b->temp), ".%s.%u.tmp", b->name, t->number) < (int)sizeof(b->temp));
 	b->fd = file_create(dir, b->temp);
 	if (b->fd < 0) {
@@ -44,9 +45,9 @@ static int batch_begin(const struct file_thread *t, int dir, struct file_batch *
 	/* FHS-7 is a time stamp of HL7's: yyyymmddhhmmss+0000. FHS-11 and BHS-11 name the batch. */
 	snprintf(id, sizeof(id), "%u-%llx", first->m.journal, (unsigned long long)first->m.position);
 	n = snprintf(head, sizeof(head),
-		     "FHS|^~\\&|MILLRACE||||%.8s%.6s+0000||%s||%s\r"
-		     "BHS|^~\\&|MILLRACE||||%.8s%.6s+0000||||%s\r",
-		     stamp, stamp + 9, b->name, id, stamp, stamp + 9, id);
+	             "FHS|^~\\&|MILLRACE||||%.8s%.6s+0000||%s||%s\r"
+	             "BHS|^~\\&|MILLRACE||||%.8s%.6s+0000||||%s\r",
+	             stamp, stamp + 9, b->name, id, stamp, stamp + 9, id);
 	must(n > 0 && n < (int)sizeof(head));
 	b->messages = 0;
 	return file_write_all(b->fd, head, (size_t)n);

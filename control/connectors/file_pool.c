@@ -2,8 +2,8 @@
 /*
  * file_pool.c - the threads that wait for disks, so that the connector's loop never does.
  *
- * The loop gives jobs and takes them back; every job belongs to one destination, which has a fixed number of them, so the
- * queue is bounded by its own making. Threads touch nothing of the loop's but the job they were given.
+ * The loop gives jobs and takes them back; every job belongs to one destination, which has a fixed number of them, so
+ * the queue is bounded by its own making. Threads touch nothing of the loop's but the job they were given.
  */
 #include "file.h"
 

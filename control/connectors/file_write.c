@@ -30,9 +30,9 @@ void file_stamp(char *ret, uint64_t realtime_ns)
 	struct tm t;
 
 	gmtime_r(&seconds, &t);
-	snprintf(ret, 32, "%04u%02u%02uT%02u%02u%02u.%09u", (unsigned)(t.tm_year + 1900) % 10000, (unsigned)t.tm_mon + 1,
-		 (unsigned)t.tm_mday, (unsigned)t.tm_hour, (unsigned)t.tm_min, (unsigned)t.tm_sec,
-		 (unsigned)(realtime_ns % 1000000000u));
+	snprintf(ret, 32, "%04u%02u%02uT%02u%02u%02u.%09u", (unsigned)(t.tm_year + 1900) % 10000,
+	         (unsigned)t.tm_mon + 1, (unsigned)t.tm_mday, (unsigned)t.tm_hour, (unsigned)t.tm_min,
+	         (unsigned)t.tm_sec, (unsigned)(realtime_ns % 1000000000u));
 }
 
 int file_write_all(int fd, const void *bytes, size_t count)
@@ -202,7 +202,8 @@ void file_payload_give(struct file_thread *t, const struct connector_item *it, c
 	pthread_mutex_unlock(&p->lock);
 }
 
-int file_payload(struct file_thread *t, struct connector_item *it, char **ret, uint32_t *ret_bytes, uint64_t *ret_time_ns)
+int file_payload(struct file_thread *t, struct connector_item *it, char **ret, uint32_t *ret_bytes,
+                 uint64_t *ret_time_ns)
 {
 	char *room = payload_room(t, it->m.bytes);
 	uint32_t bytes;
@@ -249,7 +250,7 @@ static int group_write(struct file_thread *t, int dir, struct connector_item *it
 		return 0;
 	file_stamp(stamp, time_ns);
 	must(snprintf(f->name, sizeof(f->name), "%s-%u-%016llx.hl7", stamp, it->m.journal,
-		      (unsigned long long)it->m.position) < (int)sizeof(f->name));
+	              (unsigned long long)it->m.position) < (int)sizeof(f->name));
 	temp_name(t, f->name, temp);
 	f->fd = file_create(dir, temp);
 	r = f->fd < 0 ? f->fd : file_write_all(f->fd, payload, bytes);
@@ -267,7 +268,8 @@ static int group_write(struct file_thread *t, int dir, struct connector_item *it
 }
 
 /* Syncs and closes one written file; if the disk refused it, no half of it stays. */
-static int group_sync(const struct file_thread *t, int dir, bool durable, struct connector_item *it, const struct group_file *f)
+static int group_sync(const struct file_thread *t, int dir, bool durable, struct connector_item *it,
+                      const struct group_file *f)
 {
 	char temp[FILE_NAME_BYTES];
 	int r = durable && fsync(f->fd) < 0 ? -errno : 0;

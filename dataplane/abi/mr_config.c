@@ -2,8 +2,9 @@
 /*
  * mr_config.c - is this memory a configuration image that can be run without further checks?
  *
- * Called by the control process after compiling, and by every worker and connector before adopting an image. It must never
- * read outside the image nor trust a number in it. What it accepts, route.c and the others index without looking again.
+ * Called by the control process after compiling, and by every worker and connector before adopting an image. It must
+ * never read outside the image nor trust a number in it. What it accepts, route.c and the others index without looking
+ * again.
  */
 #include "mr_config.h"
 
@@ -12,7 +13,8 @@
 
 #define GIB (1ull << 30)
 
-static bool table_fits(const struct mr_config *c, const struct mr_config_table *t, uint64_t entry_bytes, uint64_t count_max)
+static bool table_fits(const struct mr_config *c, const struct mr_config_table *t, uint64_t entry_bytes,
+                       uint64_t count_max)
 {
 	return t->offset % 8 == 0 && t->offset >= sizeof(*c) && t->count <= count_max &&
 	       t->offset + t->count * entry_bytes <= c->bytes;
@@ -79,13 +81,14 @@ static bool dest_fits(const struct mr_config *c, const struct mr_config_dest *d)
 {
 	if (!text_ends(d->name, sizeof(d->name)) || !d->name[0] || d->connect > MR_CONNECT_DEMAND ||
 	    d->on_error > MR_REJECT_DROP || d->on_reject > MR_REJECT_DROP || d->paused > 1 ||
-	    d->file_format > MR_FILE_BATCH || d->host >= c->strings.count || d->path >= c->strings.count || !d->queue_max)
+	    d->file_format > MR_FILE_BATCH || d->host >= c->strings.count || d->path >= c->strings.count ||
+	    !d->queue_max)
 		return false;
 	if (d->kind == MR_DEST_FILE)
 		return d->owner == MR_CONNECTOR_FILE && d->connections == 1 && d->window == 1 && d->batch_messages;
 	return d->kind == MR_DEST_MLLP && d->owner < c->workers && d->port && d->connections >= 1 &&
-	       d->connections <= MR_LANES_MAX && d->window >= 1 && d->window <= 256 && d->answers <= MR_ANSWERS_BY_MSH && d->ack_timeout_ns &&
-	       d->connect_timeout_ns;
+	       d->connections <= MR_LANES_MAX && d->window >= 1 && d->window <= 256 && d->answers <= MR_ANSWERS_AUTO &&
+	       d->ack_timeout_ns && d->connect_timeout_ns;
 }
 
 static bool strings_fit(const struct mr_config *c, const struct mr_config_table *t)
@@ -93,7 +96,8 @@ static bool strings_fit(const struct mr_config *c, const struct mr_config_table 
 	const struct mr_config_const *k = mr_config_at(c, t);
 
 	for (uint32_t i = 0; i < t->count; i++) {
-		if ((uint64_t)k[i].offset + k[i].bytes >= c->strings.count || *mr_config_string(c, k[i].offset + k[i].bytes))
+		if ((uint64_t)k[i].offset + k[i].bytes >= c->strings.count ||
+		    *mr_config_string(c, k[i].offset + k[i].bytes))
 			return false;
 	}
 	return true;
@@ -104,7 +108,8 @@ static bool regexes_fit(const struct mr_config *c)
 	const struct mr_config_regex *r = mr_config_at(c, &c->regexes);
 
 	for (uint32_t i = 0; i < c->regexes.count; i++) {
-		if (r[i].offset % 8 || !range_fits(r[i].offset, r[i].bytes, c->strings.count) || r[i].text >= c->strings.count)
+		if (r[i].offset % 8 || !range_fits(r[i].offset, r[i].bytes, c->strings.count) ||
+		    r[i].text >= c->strings.count)
 			return false;
 	}
 	return true;
@@ -117,7 +122,8 @@ static bool jump_fits(uint16_t to, uint32_t own, uint32_t count)
 
 static bool insn_fits(const struct mr_config *c, const struct mr_config_insn *in, uint32_t own, uint32_t count)
 {
-	if (in->path >= c->paths.count || !jump_fits(in->jump_true, own, count) || !jump_fits(in->jump_false, own, count))
+	if (in->path >= c->paths.count || !jump_fits(in->jump_true, own, count) ||
+	    !jump_fits(in->jump_false, own, count))
 		return false;
 	switch (in->op) {
 	case MR_ROUTE_EQ:
@@ -132,7 +138,7 @@ static bool insn_fits(const struct mr_config *c, const struct mr_config_insn *in
 }
 
 static bool indexes_fit(const struct mr_config *c, const struct mr_config_table *t, uint32_t first, uint32_t count,
-			uint32_t all)
+                        uint32_t all)
 {
 	const uint16_t *index = mr_config_at(c, t);
 
@@ -164,10 +170,11 @@ int mr_config_check(const void *image, size_t bytes)
 {
 	const struct mr_config *c = image;
 
-	if (bytes < sizeof(*c) || (uintptr_t)image % 8 || c->magic != MR_CONFIG_MAGIC || c->version != MR_CONFIG_VERSION ||
-	    c->bytes != bytes)
+	if (bytes < sizeof(*c) || (uintptr_t)image % 8 || c->magic != MR_CONFIG_MAGIC ||
+	    c->version != MR_CONFIG_VERSION || c->bytes != bytes)
 		return -EINVAL;
-	if (!tables_fit(c) || !header_fits(c) || !strings_fit(c, &c->paths) || !strings_fit(c, &c->consts) || !regexes_fit(c))
+	if (!tables_fit(c) || !header_fits(c) || !strings_fit(c, &c->paths) || !strings_fit(c, &c->consts) ||
+	    !regexes_fit(c))
 		return -EINVAL;
 	for (uint32_t i = 0; i < c->listeners.count; i++) {
 		if (!listener_fits(c, mr_config_listener(c, i)))

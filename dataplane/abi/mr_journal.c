@@ -150,7 +150,7 @@ void mr_index_name(uint64_t sequence, char ret[32])
 }
 
 void mr_walk_init(struct mr_walk *w, const void *base, uint64_t sequence, uint64_t segment_bytes, uint32_t seed,
-		  uint32_t epoch)
+                  uint32_t epoch)
 {
 	w->base = base;
 	w->first = sequence * segment_bytes;
@@ -274,7 +274,7 @@ static int scan_memory(struct mr_walk *w, uint64_t from_position, mr_scan_fn *fn
 int mr_scan_segment(const char *path, uint64_t from_position, mr_scan_fn *fn, void *arg, uint64_t *ret_end)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct mr_segment_header h = { 0 };
+	struct mr_segment_header h = {0};
 	char *memory = MAP_FAILED;
 	struct mr_walk w;
 	int err;
@@ -323,7 +323,7 @@ const struct mr_tail *mr_tail_map(int fd)
 	data = mmap(at, MR_TAIL_HEAD + head.tail_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (data != MAP_FAILED)
 		data = mmap(at + MR_TAIL_HEAD + head.tail_bytes, head.tail_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
-			    MR_TAIL_HEAD);
+		            MR_TAIL_HEAD);
 	if (data == MAP_FAILED) {
 		int err = errno;
 

@@ -2,10 +2,11 @@
 /*
  * mr_journal.h - the journal on disk, and how any process reads it. The prose version is docs/journal.md.
  *
- * A journal is a folder DATA/journal-<core>/ of segment files of equal size, written by one worker. A position is a byte
- * offset in the endless journal; position / segment_bytes is the segment's sequence number, the rest the offset in its
- * file. Files are named <sequence as 16 hex digits>.seg; `spare-<n>.seg` are zero-filled or recycled files waiting for
- * use. Block 0 of a file (MR_JOURNAL_BLOCK bytes) is its header; records follow, 8-aligned, never across a segment's end.
+ * A journal is a folder DATA/journal-<core>/ of segment files of equal size, written by one worker. A position is a
+ * byte offset in the endless journal; position / segment_bytes is the segment's sequence number, the rest the offset in
+ * its file. Files are named <sequence as 16 hex digits>.seg; `spare-<n>.seg` are zero-filled or recycled files waiting
+ * for use. Block 0 of a file (MR_JOURNAL_BLOCK bytes) is its header; records follow, 8-aligned, never across a
+ * segment's end.
  *
  * Commits are whole blocks: the writer closes each batch with a PAD record up to the next block, so no durable block is
  * ever written twice. Each record carries its own position and the writer's epoch (a number that grows with every
@@ -22,9 +23,9 @@
 extern "C" {
 #endif
 
-#define MR_JOURNAL_MAGIC   0x4c4e524a524c4d00ull
-#define MR_JOURNAL_VERSION 1
-#define MR_JOURNAL_BLOCK   4096
+#define MR_JOURNAL_MAGIC     0x4c4e524a524c4d00ull
+#define MR_JOURNAL_VERSION   1
+#define MR_JOURNAL_BLOCK     4096
 #define MR_SEGMENT_BYTES_MIN (1u << 20)
 
 enum mr_record_type {
@@ -38,39 +39,39 @@ enum mr_record_type {
 struct mr_segment_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t crc;          /* CRC-32C of the rest of this struct, from `uuid` on */
-	uint8_t uuid[16];      /* of the journal */
+	uint32_t crc;     /* CRC-32C of the rest of this struct, from `uuid` on */
+	uint8_t uuid[16]; /* of the journal */
 	uint32_t core;
 	uint32_t epoch;
-	uint64_t sequence;     /* of the segment */
+	uint64_t sequence; /* of the segment */
 	uint64_t segment_bytes;
-	uint64_t created_ns;   /* realtime */
+	uint64_t created_ns; /* realtime */
 };
 
-struct mr_rec { /* 32 bytes, before every body */
+struct mr_rec {            /* 32 bytes, before every body */
 	uint32_t crc;      /* CRC-32C, from the journal's seed, of everything after this field: header rest and body */
 	uint32_t bytes;    /* header and body, without the alignment after it */
 	uint64_t position; /* of this header */
 	uint64_t time_ns;  /* realtime of the append */
 	uint32_t epoch;
-	uint16_t type;     /* enum mr_record_type */
+	uint16_t type; /* enum mr_record_type */
 	uint16_t flags;
 };
 MR_STATIC_ASSERT(sizeof(struct mr_rec) == 32, "record header");
 
-struct mr_rec_message { /* body of MESSAGE: this, then uint16_t dest[dest_count], then zeros to 8, then the payload */
-	uint64_t key;           /* ordering key */
-	uint64_t id_hash;       /* of sender and control ID, for duplicate detection; 0 = none */
+struct mr_rec_message {   /* body of MESSAGE: this, then uint16_t dest[dest_count], then zeros to 8, then the payload */
+	uint64_t key;     /* ordering key */
+	uint64_t id_hash; /* of sender and control ID, for duplicate detection; 0 = none */
 	uint32_t payload_bytes; /* the message exactly as it came, without MLLP framing */
 	uint16_t listener;      /* number in the NAMES record in force */
 	uint16_t dest_count;
-	uint32_t peer_hash;     /* of the sender's address */
-	char code[2];           /* MSA-1 it was answered with, NULs if none was asked for */
+	uint32_t peer_hash; /* of the sender's address */
+	char code[2];       /* MSA-1 it was answered with, NULs if none was asked for */
 	uint16_t flags;
 };
 MR_STATIC_ASSERT(sizeof(struct mr_rec_message) == 32, "message body head");
 
-struct mr_rec_outcome { /* body of OUTCOME: an array of these */
+struct mr_rec_outcome {    /* body of OUTCOME: an array of these */
 	uint64_t position; /* of the MESSAGE record, same journal */
 	uint16_t dest;     /* number in the NAMES record in force here */
 	uint8_t result;    /* enum mr_result */
@@ -86,8 +87,10 @@ struct mr_rec_names { /* body of NAMES: this, then listener_count + dest_count n
 	uint32_t dest_count;
 };
 
-struct mr_rec_pad { /* body of PAD; `rec.bytes` leads to the next block (or to the segment's end), the CRC covers only this */
-	uint64_t durable; /* as the writer knew it: what is before this was acknowledged, so it must be readable for ever */
+struct mr_rec_pad { /* body of PAD; `rec.bytes` leads to the next block (or to the segment's end), the CRC covers only
+	               this */
+	uint64_t
+	    durable; /* as the writer knew it: what is before this was acknowledged, so it must be readable for ever */
 };
 #define MR_PAD_BYTES 40u /* shortest PAD; no record leaves less than this (but more than nothing) of a segment */
 
@@ -98,7 +101,7 @@ enum mr_event {
 	MR_EVENT_DROPPED = 4, /* the segment of sequence arg was given up although older ones are still there */
 };
 
-struct mr_rec_event { /* body of EVENT */
+struct mr_rec_event {  /* body of EVENT */
 	uint32_t kind; /* enum mr_event */
 	uint32_t pid;
 	uint64_t arg;
@@ -109,14 +112,15 @@ struct mr_rec_event { /* body of EVENT */
 /*
  * <sequence>.idx: what recovery needs of a whole segment, without the payloads. This header, then the segment's NAMES,
  * OUTCOME and EVENT records as they are and its MESSAGE records without their payload, each 8-aligned; `rec.bytes` and
- * `rec.crc` are those of the whole record. An accelerator only: without it, or if its CRC is wrong, the segment is read.
+ * `rec.crc` are those of the whole record. An accelerator only: without it, or if its CRC is wrong, the segment is
+ * read.
  */
 #define MR_INDEX_MAGIC   0x584449524a524c4dull
 #define MR_INDEX_VERSION 1
 struct mr_index_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t crc;        /* CRC-32C, from the seed, of the rest of this struct; data_crc covers what follows */
+	uint32_t crc; /* CRC-32C, from the seed, of the rest of this struct; data_crc covers what follows */
 	uint8_t uuid[16];
 	uint64_t sequence;
 	uint64_t segment_bytes;
@@ -124,8 +128,8 @@ struct mr_index_header {
 	uint64_t last_ns;    /* time of the newest record */
 	uint64_t messages;
 	uint64_t outcomes;
-	uint32_t data_crc;   /* CRC-32C, from the seed */
-	uint32_t epoch;      /* of the last record */
+	uint32_t data_crc; /* CRC-32C, from the seed */
+	uint32_t epoch;    /* of the last record */
 	uint64_t pad[3];
 };
 MR_STATIC_ASSERT(sizeof(struct mr_index_header) == 112, "index header");
@@ -155,8 +159,8 @@ static inline uint32_t mr_rec_payload_offset(uint32_t dest_count)
 int64_t mr_rec_check(const void *p, size_t bytes, uint64_t position, uint32_t seed, uint32_t epoch_min);
 
 /**
- * mr_index_rec_check - is there a whole record at @p in the data of an index (@bytes left)? Sizes only: the data's CRC has
- * been checked. Returns the bytes to the next one, or -EBADMSG.
+ * mr_index_rec_check - is there a whole record at @p in the data of an index (@bytes left)? Sizes only: the data's CRC
+ * has been checked. Returns the bytes to the next one, or -EBADMSG.
  */
 int64_t mr_index_rec_check(const void *p, size_t bytes);
 
@@ -209,8 +213,8 @@ void mr_reader_close(struct mr_reader *r);
 int mr_reader_message(struct mr_reader *r, uint64_t position, void *buf, size_t buf_bytes, uint32_t *ret_bytes);
 
 /**
- * mr_reader_head - record header and message head of the MESSAGE at @position, without its payload (not CRC-checked when
- * it comes from the file: use it for times and sizes only). Returns as mr_reader_message().
+ * mr_reader_head - record header and message head of the MESSAGE at @position, without its payload (not CRC-checked
+ * when it comes from the file: use it for times and sizes only). Returns as mr_reader_message().
  */
 int mr_reader_head(struct mr_reader *r, uint64_t position, struct mr_rec *ret_rec, struct mr_rec_message *ret_m);
 
@@ -226,7 +230,8 @@ void mr_reader_forget(struct mr_reader *r, uint64_t position);
 uint32_t mr_reader_seed(const struct mr_reader *r);
 const struct mr_tail *mr_reader_tail(const struct mr_reader *r); /* NULL if it was opened without one */
 
-/** mr_tail_map - map a tail memfd read-only, data part twice in a row after the head. Returns NULL and errno on failure. */
+/** mr_tail_map - map a tail memfd read-only, data part twice in a row after the head. Returns NULL and errno on
+ * failure. */
 const struct mr_tail *mr_tail_map(int fd);
 void mr_tail_unmap(const struct mr_tail *t);
 
@@ -255,16 +260,16 @@ void mr_index_name(uint64_t sequence, char ret[32]);
  * Set by mr_walk_init(); `position` is the place of the next record, `epoch` that of the last.
  */
 struct mr_walk {
-	const char *base;   /* the segment's first byte */
-	uint64_t first;     /* its position */
-	uint64_t bytes;     /* of the segment */
+	const char *base; /* the segment's first byte */
+	uint64_t first;   /* its position */
+	uint64_t bytes;   /* of the segment */
 	uint64_t position;
 	uint32_t seed;
 	uint32_t epoch;
 };
 
 void mr_walk_init(struct mr_walk *w, const void *base, uint64_t sequence, uint64_t segment_bytes, uint32_t seed,
-		  uint32_t epoch);
+                  uint32_t epoch);
 
 /**
  * mr_walk_next - the next valid record, PADs and epoch starts included; NULL at the first place that is none.
@@ -276,14 +281,14 @@ const struct mr_rec *mr_walk_next(struct mr_walk *w);
 
 /**
  * mr_walk_resync - after mr_walk_next() gave NULL: go to the next place that holds a valid record of this epoch or a
- * later one. Returns false (nothing changed) if there is none. What follows may never have been acknowledged. It looks at
- * every multiple of 8: the seed in the CRC is what keeps a message's content from passing for a record.
+ * later one. Returns false (nothing changed) if there is none. What follows may never have been acknowledged. It looks
+ * at every multiple of 8: the seed in the CRC is what keeps a message's content from passing for a record.
  */
 bool mr_walk_resync(struct mr_walk *w);
 
 /**
- * mr_walk_damaged - after mr_walk_next() gave NULL: does anything further on in this segment prove that the place was once
- * valid and acknowledged? If not, it is where a writer crashed (or the journal ends).
+ * mr_walk_damaged - after mr_walk_next() gave NULL: does anything further on in this segment prove that the place was
+ * once valid and acknowledged? If not, it is where a writer crashed (or the journal ends).
  */
 bool mr_walk_damaged(const struct mr_walk *w);
 
@@ -293,7 +298,8 @@ bool mr_walk_damaged(const struct mr_walk *w);
  * The callback gets each record with its whole body (PADs included); a non-zero return stops the scan and is returned.
  * @ret_end gets the position after the last valid record (the segment's end if it is full). Returns 0, -EBADMSG if a
  * record is damaged that was acknowledged (later ones prove it; @ret_end is the damaged place, the scan ends there),
- * -EPROTO (not a segment), -errno. Whether an early end is damage in a segment that is not the newest, the caller knows.
+ * -EPROTO (not a segment), -errno. Whether an early end is damage in a segment that is not the newest, the caller
+ * knows.
  */
 typedef int mr_scan_fn(void *arg, const struct mr_rec *rec, const void *body);
 int mr_scan_segment(const char *path, uint64_t from_position, mr_scan_fn *fn, void *arg, uint64_t *ret_end);

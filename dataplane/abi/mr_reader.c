@@ -226,7 +226,8 @@ static int tail_head(const struct mr_reader *r, uint64_t position, struct messag
 	return head_plausible(ret, position, t->tail_bytes) ? 0 : -EBADMSG;
 }
 
-static int file_head(struct mr_reader *r, uint64_t position, struct message_head *ret, int *ret_fd, uint64_t *ret_offset)
+static int file_head(struct mr_reader *r, uint64_t position, struct message_head *ret, int *ret_fd,
+                     uint64_t *ret_offset)
 {
 	uint64_t room;
 	int fd = mr_reader_fd(r, position, ret_offset), err;

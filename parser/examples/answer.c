@@ -18,7 +18,7 @@ static void answer(const char *data, uint32_t bytes)
 {
 	static unsigned long count;
 	char id[24], out[HL7_ACK_BYTES_MAX];
-	struct hl7_ack a = { 0 };
+	struct hl7_ack a = {0};
 	struct hl7_error err;
 	struct hl7_msh msh;
 	int n;

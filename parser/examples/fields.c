@@ -14,7 +14,7 @@ static uint32_t room[1 << 16] __attribute__((aligned(16)));
 
 static struct hl7_path path(const char *text)
 {
-	struct hl7_path p = { 0 };
+	struct hl7_path p = {0};
 	struct hl7_error err;
 
 	if (hl7_path_compile(text, (uint32_t)strlen(text), &p, &err))

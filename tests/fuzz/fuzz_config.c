@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_config.c - any text as a configuration file, any text as environment variables: refused with diagnostics that lie
- * inside the text, or compiled to an image that checks out.
+ * fuzz_config.c - any text as a configuration file, any text as environment variables: refused with diagnostics that
+ * lie inside the text, or compiled to an image that checks out.
  *
  * Input: the file, then a NUL and a variable's name and value (without MILLRACE_), and so on.
  */
@@ -77,12 +77,12 @@ static void check_report(const struct config_report *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t file_bytes = strnlen((const char *)data, size), after = file_bytes + (file_bytes < size);
-	struct config_report report = { 0 };
+	struct config_report report = {0};
 	struct config *c = NULL;
 	char *env[VARIABLES_MAX + 1], path[64];
 	uint32_t variables = variables_of(data + after, size - after, env);
-	struct config_options opt = { .environ = env, .cpus = 4 };
-	const char *paths[] = { path };
+	struct config_options opt = {.environ = env, .cpus = 4};
+	const char *paths[] = {path};
 	int fd = file_of(data, file_bytes, path, sizeof(path)), rc;
 	void *image = NULL;
 	size_t bytes;

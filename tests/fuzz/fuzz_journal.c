@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_journal.c - a hostile journal folder: records, indexes and state files of any content, with checksums that are right.
+ * fuzz_journal.c - a hostile journal folder: records, indexes and state files of any content, with checksums that are
+ * right.
  *
  * The input is a little program that writes two segments, an index and a state file; what it writes is sealed with the
- * journal's own seed, so that the readers get past the CRC. Then everything that reads a journal reads it: mr_rec_check,
- * mr_scan_segment, mr_reader, recovery; and the journal must take a message and find it again.
+ * journal's own seed, so that the readers get past the CRC. Then everything that reads a journal reads it:
+ * mr_rec_check, mr_scan_segment, mr_reader, recovery; and the journal must take a message and find it again.
  */
 #include "../unit/journal/io_sync.c"
 
@@ -64,8 +65,12 @@ static void take_bytes(struct input *in, char *to, uint32_t n)
 
 static void put_header(struct target *t, uint64_t sequence, uint32_t epoch)
 {
-	struct mr_segment_header h = { .magic = MR_JOURNAL_MAGIC, .version = MR_JOURNAL_VERSION, .core = 1, .epoch = epoch,
-				       .sequence = sequence, .segment_bytes = SEGMENT };
+	struct mr_segment_header h = {.magic = MR_JOURNAL_MAGIC,
+	                              .version = MR_JOURNAL_VERSION,
+	                              .core = 1,
+	                              .epoch = epoch,
+	                              .sequence = sequence,
+	                              .segment_bytes = SEGMENT};
 	size_t from = offsetof(struct mr_segment_header, uuid);
 
 	memcpy(h.uuid, uuid, sizeof(uuid));
@@ -76,7 +81,8 @@ static void put_header(struct target *t, uint64_t sequence, uint32_t epoch)
 /* A record whose fields may lie, but whose CRC is right as far as there are bytes. */
 static void put_record(struct target *t, struct input *in, uint16_t type, bool lie)
 {
-	struct mr_rec r = { .position = t->first + t->at, .type = type, .epoch = 1 + take(in, 1) % 4, .time_ns = take(in, 2) };
+	struct mr_rec r = {
+	    .position = t->first + t->at, .type = type, .epoch = 1 + take(in, 1) % 4, .time_ns = take(in, 2)};
 	uint32_t body = take(in, 2) % 6000, room = t->bytes - t->at, covered;
 	char *at = t->data + t->at;
 
@@ -144,8 +150,11 @@ static void write_file(const char *name, const void *p, size_t bytes)
 
 static void write_index(struct target *t)
 {
-	struct mr_index_header h = { .magic = MR_INDEX_MAGIC, .version = MR_INDEX_VERSION, .sequence = FIRST,
-				     .segment_bytes = SEGMENT, .data_bytes = t->at };
+	struct mr_index_header h = {.magic = MR_INDEX_MAGIC,
+	                            .version = MR_INDEX_VERSION,
+	                            .sequence = FIRST,
+	                            .segment_bytes = SEGMENT,
+	                            .data_bytes = t->at};
 	size_t from = offsetof(struct mr_index_header, uuid);
 	char *file = malloc(sizeof(h) + t->at);
 
@@ -161,7 +170,7 @@ static void write_index(struct target *t)
 static uint64_t told;
 
 static void on_message(void *arg, uint64_t position, const struct mr_rec *rec, const struct mr_rec_message *m,
-		       const uint16_t *dests)
+                       const uint16_t *dests)
 {
 	(void)arg;
 	must(rec->position == position && position >= told && m->dest_count <= MR_MSG_DESTS_MAX);
@@ -218,13 +227,13 @@ static void settle(struct io *io, struct journal *j)
 
 static void recover_and_go_on(bool go_on)
 {
-	static struct image im = { .c = { .generation = 1, .segment_bytes = SEGMENT, .tail_bytes = SEGMENT,
-					  .duplicate_window_ns = 1000 },
-				   .listener = { { .name = "in" }, { .name = "lab" } },
-				   .dest = { { .name = "a" }, { .name = "b" }, { .name = "c" } } };
-	struct journal_params p = { .folder = folder, .cfg = &im.c };
-	struct journal_found found = { on_message, on_outcome, NULL };
-	struct mr_rec_message m = { .payload_bytes = 11, .dest_count = 1 };
+	static struct image im = {
+	    .c = {.generation = 1, .segment_bytes = SEGMENT, .tail_bytes = SEGMENT, .duplicate_window_ns = 1000},
+	    .listener = {{.name = "in"}, {.name = "lab"}},
+	    .dest = {{.name = "a"}, {.name = "b"}, {.name = "c"}}};
+	struct journal_params p = {.folder = folder, .cfg = &im.c};
+	struct journal_found found = {on_message, on_outcome, NULL};
+	struct mr_rec_message m = {.payload_bytes = 11, .dest_count = 1};
 	struct journal_recovery what;
 	struct journal *j;
 	uint64_t position = 0;
@@ -234,8 +243,8 @@ static void recover_and_go_on(bool go_on)
 	int err;
 
 	io_sync_init(&io, 1);
-	im.c.listeners = (struct mr_config_table){ offsetof(struct image, listener), 2 };
-	im.c.dests = (struct mr_config_table){ offsetof(struct image, dest), 3 };
+	im.c.listeners = (struct mr_config_table){offsetof(struct image, listener), 2};
+	im.c.dests = (struct mr_config_table){offsetof(struct image, dest), 3};
 	for (int round = 0; round < 2; round++) {
 		told = 0;
 		err = journal_open(&p, &io, &found, &what, &j);
@@ -289,15 +298,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char segments[2][SEGMENT] __attribute__((aligned(8))), index_data[INDEX] __attribute__((aligned(8)));
 	struct target t[3] = {
-		{ segments[0], SEGMENT, MR_JOURNAL_BLOCK, (uint64_t)FIRST * SEGMENT },
-		{ segments[1], SEGMENT, MR_JOURNAL_BLOCK, (uint64_t)(FIRST + 1) * SEGMENT },
-		{ index_data, INDEX, 0, (uint64_t)FIRST * SEGMENT + MR_JOURNAL_BLOCK },
+	    {segments[0], SEGMENT, MR_JOURNAL_BLOCK, (uint64_t)FIRST * SEGMENT},
+	    {segments[1], SEGMENT, MR_JOURNAL_BLOCK, (uint64_t)(FIRST + 1) * SEGMENT},
+	    {index_data, INDEX, 0, (uint64_t)FIRST * SEGMENT + MR_JOURNAL_BLOCK},
 	};
-	struct input in = { data, size };
+	struct input in = {data, size};
 	uint32_t how = take(&in, 1);
 
 	if (!folder[0]) {
-		strcpy(folder, access("/dev/shm", W_OK) ? "/tmp/millrace-fuzz-XXXXXX" : "/dev/shm/millrace-fuzz-XXXXXX");
+		strcpy(folder,
+		       access("/dev/shm", W_OK) ? "/tmp/millrace-fuzz-XXXXXX" : "/dev/shm/millrace-fuzz-XXXXXX");
 		must(mkdtemp(folder));
 		atexit(remove_folder);
 	}

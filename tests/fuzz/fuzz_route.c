@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_route.c - any text as a condition, any bytes as a message: of the condition and its opposite, one takes the message.
+ * fuzz_route.c - any text as a condition, any bytes as a message: of the condition and its opposite, one takes the
+ * message.
  *
  * Input: the condition, a NUL, the message. Runs the real reader, compiler and worker code.
  */
@@ -26,8 +27,8 @@ static void expect(bool held)
 }
 
 static const char base[] = "listeners: { a: { port: 1, max_frame: 64KiB, order_by: PID-3 } }\n"
-			   "destinations: { yes: { file: /y }, no: { file: /n } }\n"
-			   "routes: [ { from: a, to: \"yes\" }, { from: a, to: \"no\" } ]\n";
+                           "destinations: { yes: { file: /y }, no: { file: /n } }\n"
+                           "routes: [ { from: a, to: \"yes\" }, { from: a, to: \"no\" } ]\n";
 
 /* One file for all runs; the conditions come by environment. */
 static const char *base_path(void)
@@ -45,12 +46,12 @@ static const char *base_path(void)
 
 static struct mr_config *compile(const char *condition)
 {
-	const char *paths[] = { base_path() };
-	struct config_report report = { 0 };
+	const char *paths[] = {base_path()};
+	struct config_report report = {0};
 	struct config *c = NULL;
 	struct mr_config *image = NULL;
-	char *env[3] = { NULL };
-	struct config_options opt = { .environ = env, .cpus = 1 };
+	char *env[3] = {NULL};
+	struct config_options opt = {.environ = env, .cpus = 1};
 	size_t bytes;
 
 	expect(asprintf(&env[0], "MILLRACE_ROUTES_ROUTE_1_WHEN=%s", condition) > 0);
@@ -66,10 +67,12 @@ static struct mr_config *compile(const char *condition)
 	return image;
 }
 
-/* Nested one deeper, a condition may be too deep, and an empty one counts as not set; then the two routes differ by more. */
+/* Nested one deeper, a condition may be too deep, and an empty one counts as not set; then the two routes differ by
+ * more. */
 static bool comparable(const struct mr_config *m)
 {
-	return mr_config_route(m, 0)->code_count && mr_config_route(m, 0)->code_count == mr_config_route(m, 1)->code_count;
+	return mr_config_route(m, 0)->code_count &&
+	       mr_config_route(m, 0)->code_count == mr_config_route(m, 1)->code_count;
 }
 
 static void route_one(const struct mr_config *m, const char *msg, uint32_t bytes)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things are, and expectations with a text that says what the user would have noticed."""
 
+import http.client
 import os
 import pathlib
 import random
@@ -34,10 +35,16 @@ def expect_equal(got, wanted, what):
 
 
 def eventually(probe, text, seconds=15.0, pause=0.02):
-    """Wait until probe() is true and return its value; fail with `text` (may be a function) when the time is over."""
+    """Wait until probe() is true and return its value; fail with `text` (may be a function) when the time is over.
+
+    A hub that cannot be asked for a moment (its control process is being replaced) counts as "not yet".
+    """
     end = time.monotonic() + seconds * SLOW
     while True:
-        value = probe()
+        try:
+            value = probe()
+        except (OSError, http.client.HTTPException):
+            value = None
         if value:
             return value
         if time.monotonic() > end:

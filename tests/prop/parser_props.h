@@ -43,7 +43,7 @@ static inline char *exact_copy(const void *data, size_t bytes)
 /* Reads byte by byte what mllp_next() must find. */
 static inline struct mllp_result slow_next(const char *buf, uint32_t bytes)
 {
-	struct mllp_result r = { MLLP_MORE, 0, 0, 0, 0, UINT32_MAX };
+	struct mllp_result r = {MLLP_MORE, 0, 0, 0, 0, UINT32_MAX};
 
 	if (bytes && buf[0] != 0x0b) {
 		r.status = MLLP_JUNK;
@@ -119,15 +119,15 @@ static inline struct hl7_span slow_piece(const char *msg, struct hl7_span in, ch
 		if (i < in.offset + in.bytes && (!delim || msg[i] != delim))
 			continue;
 		if (--n == 0)
-			return (struct hl7_span){ start, i - start };
+			return (struct hl7_span){start, i - start};
 		start = i + 1;
 	}
-	return (struct hl7_span){ 0, 0 };
+	return (struct hl7_span){0, 0};
 }
 
 /* A path's value in one line, as the standard's text would have a person find it. */
 static inline struct hl7_span slow_value(const char *msg, const struct hl7_delims *d, struct hl7_span line,
-					 const struct hl7_path *p)
+                                         const struct hl7_path *p)
 {
 	struct hl7_span v = line;
 	uint32_t n = p->field;
@@ -135,16 +135,17 @@ static inline struct hl7_span slow_value(const char *msg, const struct hl7_delim
 	if (n == 0)
 		return line;
 	if (p->header && n <= 2) {
-		int only = p->component <= 1 && p->subcomponent <= 1 && (p->repetition <= 1 || p->repetition == HL7_PATH_ALL);
+		int only =
+		    p->component <= 1 && p->subcomponent <= 1 && (p->repetition <= 1 || p->repetition == HL7_PATH_ALL);
 
 		if (!only || line.bytes < 4)
-			return (struct hl7_span){ 0, 0 };
+			return (struct hl7_span){0, 0};
 		if (n == 1)
-			return (struct hl7_span){ line.offset + 3, 1 };
+			return (struct hl7_span){line.offset + 3, 1};
 	}
 	/* "+ 1": the first piece of a line is its name */
-	v = line.offset ? slow_piece(msg, line, d->field, p->header ? n : n + 1) :
-			  slow_piece(msg, (struct hl7_span){ 4, line.bytes - 4 }, d->field, n - 1);
+	v = line.offset ? slow_piece(msg, line, d->field, p->header ? n : n + 1)
+	                : slow_piece(msg, (struct hl7_span){4, line.bytes - 4}, d->field, n - 1);
 	if (p->header && n == 2)
 		return v;
 	if (p->repetition)
@@ -165,19 +166,20 @@ static inline struct hl7_span slow_line(const char *msg, uint32_t bytes, int len
 		if (i < bytes && !is_end(msg[i], lenient))
 			continue;
 		if (i > start && n-- == 0)
-			return (struct hl7_span){ start, i - start };
+			return (struct hl7_span){start, i - start};
 		start = i + 1;
 	}
-	return (struct hl7_span){ 0, 0 };
+	return (struct hl7_span){0, 0};
 }
 
 static inline int names(const char *msg, struct hl7_span line, char field, uint32_t name)
 {
-	return line.bytes >= 3 && hl7_name(msg + line.offset) == name && (line.bytes == 3 || msg[line.offset + 3] == field);
+	return line.bytes >= 3 && hl7_name(msg + line.offset) == name &&
+	       (line.bytes == 3 || msg[line.offset + 3] == field);
 }
 
 static inline struct hl7_span slow_get(const char *msg, uint32_t bytes, int lenient, const struct hl7_delims *d,
-				       const struct hl7_path *p)
+                                       const struct hl7_path *p)
 {
 	uint32_t seen = 0;
 
@@ -216,7 +218,8 @@ static inline const char *check_tiling(const struct hl7_index *ix, int lenient)
 		}
 		PROP(at == ix->bytes || is_end(msg[at], lenient));
 		odd += s->name == 0;
-		PROP(s->name == 0 || names(msg, (struct hl7_span){ s->offset, at - s->offset }, ix->delims.field, s->name));
+		PROP(s->name == 0 ||
+		     names(msg, (struct hl7_span){s->offset, at - s->offset}, ix->delims.field, s->name));
 	}
 	PROP(odd == ix->odd_lines);
 	while (at < ix->bytes && is_end(msg[at], lenient))
@@ -231,12 +234,21 @@ static inline int same_span(struct hl7_span a, struct hl7_span b)
 	return a.bytes == b.bytes && (a.bytes == 0 || a.offset == b.offset);
 }
 
+/* The header reader always ends MSH at LF; an index that does not take LF for a line end may see a longer MSH. */
+static inline int lenient_msh(const struct hl7_index *ix, int lenient)
+{
+	struct hl7_span line = slow_line(ix->msg, ix->bytes, 1, 0);
+
+	return !lenient && line.bytes < ix->bytes && ix->msg[line.bytes] == '\n';
+}
+
 /* A path finds what the slow reader finds, and an iterator's first match is what hl7_get() finds. */
 static inline const char *check_path(const struct hl7_index *ix, int lenient, const struct hl7_path *p)
 {
-	struct hl7_span got = { 0, 0 }, want, set;
+	struct hl7_span got = {0, 0}, want, set;
 	const char *why = NULL;
 	struct hl7_iter it;
+	struct hl7_msh msh;
 
 	if (p->sequence != HL7_PATH_ALL && p->repetition != HL7_PATH_ALL) {
 		want = slow_get(ix->msg, ix->bytes, lenient, &ix->delims, p);
@@ -244,7 +256,7 @@ static inline const char *check_path(const struct hl7_index *ix, int lenient, co
 		PROP(same_span(got, want));
 	} else {
 		hl7_iter_init(&it, ix, p);
-		want = (struct hl7_span){ 0, 0 };
+		want = (struct hl7_span){0, 0};
 		for (struct hl7_span s; hl7_iter_next(&it, &s);) {
 			struct hl7_path one = *p;
 
@@ -259,6 +271,11 @@ static inline const char *check_path(const struct hl7_index *ix, int lenient, co
 		PROP(hl7_get(ix, p, &got) == (want.bytes != 0));
 		PROP(same_span(got, want));
 	}
+	if (hl7_msh_read(ix->msg, ix->bytes, &msh, NULL) == 0 && hl7_msh_get(ix->msg, &msh, p, &set) != -ERANGE) {
+		set = (struct hl7_span){0, 0};
+		PROP(lenient_msh(ix, lenient) || hl7_msh_get(ix->msg, &msh, p, &set) == (want.bytes != 0));
+		PROP(lenient_msh(ix, lenient) || same_span(set, want));
+	}
 	PROP(hl7_get_set(ix, p, 1, &set) == (want.bytes != 0));
 	PROP(same_span(set, want));
 out:
@@ -272,7 +289,7 @@ static inline const char *check_paths(const struct hl7_index *ix, int lenient, u
 
 	for (uint32_t i = 0; i < ix->segments && i < 12 && !why; i++) {
 		uint32_t r = (seed = seed * 1664525 + 1013904223) >> 4;
-		struct hl7_path p = { .name = hl7_segment_at(ix, i)->name };
+		struct hl7_path p = {.name = hl7_segment_at(ix, i)->name};
 
 		if (!p.name)
 			continue;
@@ -318,7 +335,7 @@ static inline const char *prop_index(const uint8_t *data, size_t size, uint32_t 
 	int lenient = flags & HL7_F_EOL_LENIENT;
 	const char *why = NULL, *was = hl7_kernel_name();
 	char *msg = exact_copy(data, size);
-	void *mem[2] = { aligned_alloc(16, (need + 15) & ~(size_t)15), aligned_alloc(16, (need + 15) & ~(size_t)15) };
+	void *mem[2] = {aligned_alloc(16, (need + 15) & ~(size_t)15), aligned_alloc(16, (need + 15) & ~(size_t)15)};
 	struct hl7_index ix[2];
 	struct hl7_msh msh[2];
 	struct hl7_error err[2];
@@ -406,8 +423,13 @@ static inline const char *prop_walk(const uint8_t *data, size_t size, uint32_t f
 		while ((n = hl7_walk_next(&w, el, room)) > 0) {
 			PROP(n <= room);
 			for (uint32_t i = 0; i < n; i++, elements++) {
-				struct hl7_path p = { el[i].name, HL7_PATH_ALL, (uint16_t)el[i].field, (uint16_t)el[i].repetition,
-						      (uint16_t)el[i].component, (uint16_t)el[i].subcomponent, 0 };
+				struct hl7_path p = {el[i].name,
+				                     HL7_PATH_ALL,
+				                     (uint16_t)el[i].field,
+				                     (uint16_t)el[i].repetition,
+				                     (uint16_t)el[i].component,
+				                     (uint16_t)el[i].subcomponent,
+				                     0};
 				struct hl7_span line;
 
 				memcpy(text + bytes, msg + el[i].value.offset, el[i].value.bytes);
@@ -424,7 +446,8 @@ static inline const char *prop_walk(const uint8_t *data, size_t size, uint32_t f
 		}
 		/* the message but for empty lines: those are line ends that nothing stands before */
 		for (uint32_t i = 0; i < bytes; i++, at++) {
-			while (text[i] != msg[at] || (is_end(msg[at], flags & 1) && (!i || is_end(text[i - 1], flags & 1)))) {
+			while (text[i] != msg[at] ||
+			       (is_end(msg[at], flags & 1) && (!i || is_end(text[i - 1], flags & 1)))) {
 				PROP(is_end(msg[at], flags & 1));
 				at++;
 			}
@@ -445,11 +468,14 @@ out:
 /* Escaping can be undone, resolving never grows a value, and the pieces of a value are the value. */
 static inline const char *prop_text(const uint8_t *data, size_t size, uint32_t seed)
 {
-	static const struct hl7_delims some[] = { { '|', '^', '~', '\\', '&', 0 }, { '|', '^', '~', '\\', '&', '#' },
-						  { '*', ':', '+', '!', '@', 0 },	 { '|', '^', '~', '\\', 0, 0 } };
+	static const struct hl7_delims some[] = {{'|', '^', '~', '\\', '&', 0},
+	                                         {'|', '^', '~', '\\', '&', '#'},
+	                                         {'*', ':', '+', '!', '@', 0},
+	                                         {'|', '^', '~', '\\', 0, 0}};
 	const struct hl7_delims *d = &some[seed % 4];
 	uint32_t bytes = (uint32_t)size, room = bytes * 5, at = 0, from = 0;
-	char *in = exact_copy(data, size), *out = malloc(room + 1), *back = malloc(room + 1), *place = exact_copy(data, size);
+	char *in = exact_copy(data, size), *out = malloc(room + 1), *back = malloc(room + 1),
+	     *place = exact_copy(data, size);
 	const char *why = NULL;
 	struct hl7_text t;
 	int n, m;
@@ -480,7 +506,8 @@ static inline const char *prop_text(const uint8_t *data, size_t size, uint32_t s
 	for (int c = 0; c <= HL7_CHARSET_UNKNOWN; c++) {
 		uint32_t bad = 0;
 
-		PROP(hl7_charset_check(c, in, bytes, &bad) == 0 || (bad < bytes && hl7_charset_check(c, in, bad, NULL) == 0));
+		PROP(hl7_charset_check(c, in, bytes, &bad) == 0 ||
+		     (bad < bytes && hl7_charset_check(c, in, bad, NULL) == 0));
 	}
 	(void)hl7_charset_find(in, bytes);
 out:
@@ -496,9 +523,9 @@ out:
 /* Items that follow one another, the same ones whatever the pieces. */
 static inline const char *prop_batch(const uint8_t *data, size_t size, uint32_t piece)
 {
-	uint32_t bytes = (uint32_t)size, at[2] = { 0, 0 }, have = 0, scanned = 0;
+	uint32_t bytes = (uint32_t)size, at[2] = {0, 0}, have = 0, scanned = 0;
 	char *text = exact_copy(data, size), *held = NULL;
-	struct hl7_batch b[2] = { 0 };
+	struct hl7_batch b[2] = {0};
 	struct hl7_batch_item whole, item;
 	const char *why = NULL;
 
@@ -536,13 +563,14 @@ out:
 
 static inline int inside(const struct hl7_element *e, uint32_t line, const struct hl7_path *p)
 {
-	return e->line == line && (!p->field || e->field == p->field) && (!p->repetition || e->repetition == p->repetition) &&
-	       (!p->component || e->component == p->component) && (!p->subcomponent || e->subcomponent == p->subcomponent);
+	return e->line == line && (!p->field || e->field == p->field) &&
+	       (!p->repetition || e->repetition == p->repetition) && (!p->component || e->component == p->component) &&
+	       (!p->subcomponent || e->subcomponent == p->subcomponent);
 }
 
 /* The next element that is neither empty nor inside what was edited; 0 at the end. */
 static inline int next_outside(struct hl7_walk *w, uint32_t line, const struct hl7_path *p, struct hl7_element *buf,
-			       uint32_t *io_at, uint32_t *io_n, struct hl7_element *ret)
+                               uint32_t *io_at, uint32_t *io_n, struct hl7_element *ret)
 {
 	for (;;) {
 		if (*io_at == *io_n) {
@@ -561,8 +589,8 @@ static inline int next_outside(struct hl7_walk *w, uint32_t line, const struct h
 static inline const char *check_set(const struct hl7_index *ix, const struct hl7_path *p, uint32_t flags)
 {
 	static const char value[] = "VALUE";
-	uint32_t room = ix->bytes + 64, line = 0, seen = 0, at[2] = { 0, 0 }, n[2] = { 0, 0 };
-	struct hl7_element buf[2][16], e[2];
+	uint32_t room = ix->bytes + 64, line = 0, seen = 0, at[2] = {0, 0}, n[2] = {0, 0};
+	struct hl7_element buf[2][16], e[2] = {0};
 	const char *why = NULL;
 	struct hl7_walk w[2];
 	struct hl7_index after;
@@ -611,7 +639,7 @@ static inline const char *prop_edit(const uint8_t *data, size_t size, uint32_t f
 	if (!hl7_index(msg, (uint32_t)size, flags, mem, need, &ix, NULL)) {
 		for (uint32_t i = 0; i < ix.segments && i < 6 && !why; i++) {
 			uint32_t r = (seed = seed * 1664525 + 1013904223) >> 4;
-			struct hl7_path p = { .name = hl7_segment_at(&ix, i)->name };
+			struct hl7_path p = {.name = hl7_segment_at(&ix, i)->name};
 
 			if (!p.name)
 				continue;
@@ -634,9 +662,9 @@ static inline const char *prop_edit(const uint8_t *data, size_t size, uint32_t f
 /* Whatever can be read can be acknowledged, and the acknowledgement says whose it is. */
 static inline const char *prop_ack(const uint8_t *data, size_t size, uint32_t seed)
 {
-	static const char *const codes[] = { "AA", "AE", "AR", "CA", "CE", "CR" };
-	static struct hl7_error err = { .segment = "PID", .sequence = 1, .field = 3, .component = 2 };
-	struct hl7_ack a = { .code = codes[seed % 6], .control_id = "42", .control_id_bytes = 2 };
+	static const char *const codes[] = {"AA", "AE", "AR", "CA", "CE", "CR"};
+	static struct hl7_error err = {.segment = "PID", .sequence = 1, .field = 3, .component = 2};
+	struct hl7_ack a = {.code = codes[seed % 6], .control_id = "42", .control_id_bytes = 2};
 	char *msg = exact_copy(data, size), *out = NULL;
 	const char *why = NULL;
 	struct hl7_msh msh, answer;

@@ -34,11 +34,40 @@ static void put(struct trial *t, const char *text)
 /* Mostly a message: a header, then lines of delimiters, names and text; now and then noise. */
 static void make_message(struct trial *t)
 {
-	static const char *const heads[] = { "MSH|^~\\&|A|B|C|D|2026||ADT^A01^ADT_A01|1|P|2.5", "MSH|^~\\&", "MSH*:+!@#*x*y",
-					     "MSH|^~\\&#|A", "MSH|^|A|B", "MSH|^~|", "MSH|^~\\& |B" };
-	static const char *const bits[] = { "|",   "|",	  "||",	 "^",  "~",   "\\",   "&",   "\r",  "\rPID|", "\rOBX|", "\rZ1|",
-					    "\nPV1|", "\r\n", "\r\r", "x",  "text", "\"\"", "*",   ":",	  "+",	    "@",	    "\\F\\",
-					    "\rMSH|^~\\&|", "\rPID|a^b&c~d^e&f|^x~y^|", "\rOBX|~a^b|&&^c~", "a long stretch of text without any delimiter, longer than a block of bytes" };
+	static const char *const heads[] = {"MSH|^~\\&|A|B|C|D|2026||ADT^A01^ADT_A01|1|P|2.5",
+	                                    "MSH|^~\\&",
+	                                    "MSH*:+!@#*x*y",
+	                                    "MSH|^~\\&#|A",
+	                                    "MSH|^|A|B",
+	                                    "MSH|^~|",
+	                                    "MSH|^~\\& |B"};
+	static const char *const bits[] = {
+	    "|",
+	    "|",
+	    "||",
+	    "^",
+	    "~",
+	    "\\",
+	    "&",
+	    "\r",
+	    "\rPID|",
+	    "\rOBX|",
+	    "\rZ1|",
+	    "\nPV1|",
+	    "\r\n",
+	    "\r\r",
+	    "x",
+	    "text",
+	    "\"\"",
+	    "*",
+	    ":",
+	    "+",
+	    "@",
+	    "\\F\\",
+	    "\rMSH|^~\\&|",
+	    "\rPID|a^b&c~d^e&f|^x~y^|",
+	    "\rOBX|~a^b|&&^c~",
+	    "a long stretch of text without any delimiter, longer than a block of bytes"};
 	uint32_t pieces = rng() % 60;
 
 	t->size = 0;
@@ -53,8 +82,16 @@ static void make_message(struct trial *t)
 
 static void make_stream(struct trial *t)
 {
-	static const char *const bits[] = { "\v", "\v", "\034\r", "\034\r", "\034", "\r", "x", "MSH|^~\\&|A\r",
-					    "a long stretch of text without any delimiter, longer than a block of bytes" };
+	static const char *const bits[] = {
+	    "\v",
+	    "\v",
+	    "\034\r",
+	    "\034\r",
+	    "\034",
+	    "\r",
+	    "x",
+	    "MSH|^~\\&|A\r",
+	    "a long stretch of text without any delimiter, longer than a block of bytes"};
 	uint32_t pieces = rng() % 30;
 
 	t->size = 0;
@@ -75,17 +112,30 @@ static void make_from(struct trial *t, const char *const *bits, uint32_t count)
 
 static void make_text(struct trial *t)
 {
-	static const char *const bits[] = { "\\",	"\\",	   "F\\",   "\\S\\",    "\\X4142\\", "\\X4\\", "\\.br\\", "\\.sp+3\\", "\\H\\",
-					    "\\C2842\\", "\\Zx\\", "plain", "M\xc3\xbcller", "|",	      "&",	 "\r",	   "!",		"\xff\x80" };
+	static const char *const bits[] = {
+	    "\\",        "\\",     "F\\",   "\\S\\",         "\\X4142\\", "\\X4\\", "\\.br\\", "\\.sp+3\\", "\\H\\",
+	    "\\C2842\\", "\\Zx\\", "plain", "M\xc3\xbcller", "|",         "&",      "\r",      "!",         "\xff\x80"};
 
 	make_from(t, bits, sizeof bits / sizeof bits[0]);
 }
 
 static void make_batch(struct trial *t)
 {
-	static const char *const bits[] = { "\xef\xbb\xbf", "FHS|^~\\&\r", "BHS|^~\\&\n", "MSH|^~\\&|A\r", "MSH|^~\\&|B\r\n", "PID|1\r",
-					    "OBX|text",	   "BTS|1\r",	"BTS\r\n",	     "FTS|1\n",	   "\r\n",		 "MS",
-					    "H|",	   "\n",		"a note\r" };
+	static const char *const bits[] = {"\xef\xbb\xbf",
+	                                   "FHS|^~\\&\r",
+	                                   "BHS|^~\\&\n",
+	                                   "MSH|^~\\&|A\r",
+	                                   "MSH|^~\\&|B\r\n",
+	                                   "PID|1\r",
+	                                   "OBX|text",
+	                                   "BTS|1\r",
+	                                   "BTS\r\n",
+	                                   "FTS|1\n",
+	                                   "\r\n",
+	                                   "MS",
+	                                   "H|",
+	                                   "\n",
+	                                   "a note\r"};
 
 	make_from(t, bits, sizeof bits / sizeof bits[0]);
 }
@@ -159,14 +209,9 @@ static const struct {
 	void (*make)(struct trial *);
 	const char *(*holds)(const struct trial *);
 } props[] = {
-	{ "index", make_message, try_index },
-	{ "walk", make_message, try_walk },
-	{ "kernels", make_message, try_kernels },
-	{ "frames", make_stream, try_mllp },
-	{ "text", make_text, try_text },
-	{ "batches", make_batch, try_batch },
-	{ "edits", make_message, try_edit },
-	{ "answers", make_message, try_ack },
+    {"index", make_message, try_index}, {"walk", make_message, try_walk},   {"kernels", make_message, try_kernels},
+    {"frames", make_stream, try_mllp},  {"text", make_text, try_text},      {"batches", make_batch, try_batch},
+    {"edits", make_message, try_edit},  {"answers", make_message, try_ack},
 };
 
 int main(int argc, char **argv)
@@ -185,7 +230,8 @@ int main(int argc, char **argv)
 			props[i].make(&t);
 			why = props[i].holds(&t);
 		}
-		printf("%s: %u messages, seed %llu: %s\n", props[i].name, round, (unsigned long long)seed, why ? "FAILED" : "ok");
+		printf("%s: %u messages, seed %llu: %s\n", props[i].name, round, (unsigned long long)seed,
+		       why ? "FAILED" : "ok");
 		if (!why)
 			continue;
 		failed = 1;

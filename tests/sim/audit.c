@@ -22,7 +22,7 @@ struct audit {
 	uint64_t arrivals;
 	uint32_t place[SIM_DESTS_MAX][AUDIT_SERIALS_MAX]; /* by connection: highest place among first arrivals, plus one */
 	uint32_t nth[SIM_DESTS_MAX][SIM_SENDERS_MAX];     /* by sender, likewise */
-	uint64_t crashes[SIM_DESTS_MAX][AUDIT_MESSAGES_MAX]; /* crashes so far at a message's last arrival */
+	uint64_t disturbed[SIM_DESTS_MAX][AUDIT_MESSAGES_MAX]; /* hub_disturbed() at a message's last arrival */
 };
 
 void audit_init(struct sim *s)
@@ -86,7 +86,7 @@ static void audit_again(struct sim *s, uint32_t dest, struct message *m)
 {
 	bool lost = !net_open(m->at[dest].conn), refused = m->at[dest].no_ns >= m->at[dest].last_ns;
 
-	if (lost || refused || s->audit->crashes[dest][m->number] != hub_crashes(s))
+	if (lost || refused || s->audit->disturbed[dest][m->number] != hub_disturbed(s))
 		return;
 	if (m->sent > 1 && (s->p.duplicates_forward || s->p.small_journal))
 		return;
@@ -98,7 +98,7 @@ static void audit_order(struct sim *s, uint32_t dest, const struct message *m)
 {
 	uint32_t *place = &s->audit->place[dest][m->serial], *nth = &s->audit->nth[dest][m->sender];
 	/* With one core, and one lane or one key for all, the order holds over a sender's reconnecting too. */
-	bool whole = s->p.cores == 1 && (s->p.order_listener || s->p.lanes[dest] == 1);
+	bool whole = s->p.cores == 1 && (s->p.order_listener || s->p.lanes[dest] == 1) && m->kind == MESSAGE_GOOD;
 
 	if (s->p.attempts_max || !m->in_order)
 		return; /* it may have been a dead letter before it ever arrived */
@@ -110,7 +110,8 @@ static void audit_order(struct sim *s, uint32_t dest, const struct message *m)
 	}
 	if (whole && m->nth + 1 < *nth)
 		sim_fail(s, "message %u came to destination %u after a later one of its sender %u", m->number, dest, m->sender);
-	*nth = m->nth + 1 > *nth ? m->nth + 1 : *nth;
+	if (m->kind == MESSAGE_GOOD && m->nth + 1 > *nth) /* one without an answer is not sent again, so it may be overtaken */
+		*nth = m->nth + 1;
 }
 
 struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, const char *p, uint32_t n)
@@ -137,7 +138,7 @@ struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_con
 		audit_order(s, dest, m);
 	m->at[dest].last_ns = s->now_ns;
 	m->at[dest].conn = c;
-	s->audit->crashes[dest][m->number] = hub_crashes(s);
+	s->audit->disturbed[dest][m->number] = hub_disturbed(s);
 	s->audit->arrivals++;
 	return m;
 }

@@ -73,6 +73,12 @@ uint64_t hub_crashes(const struct sim *s)
 	return s->hub->crashes;
 }
 
+/** hub_disturbed - grows with each death of a core and each joining of its successor: what was under way may go again. */
+uint64_t hub_disturbed(const struct sim *s)
+{
+	return s->hub->crashes + s->hub->joins;
+}
+
 /* ---- coroutines ---- */
 
 void hub_wait(struct sim *s, uint32_t core, uint64_t until_ns)

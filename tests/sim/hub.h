@@ -36,7 +36,7 @@ struct hub {
 	ucontext_t main;
 	const void *main_bottom;
 	size_t main_bytes;
-	uint64_t crashes;
+	uint64_t crashes, joins; /* both are reasons for a second delivery */
 	bool paused[SIM_DESTS_MAX];
 	bool away, draining, drain_again; /* the control plane is dead; a drain was ordered; twice */
 	int listen_fd;                    /* RUN/link.sock */

@@ -101,6 +101,22 @@ static void profile_text(const struct sim *s, char *to, size_t room)
 	must((size_t)n < room);
 }
 
+static void profile_tell(struct sim *s)
+{
+	const struct sim_profile *p = &s->p;
+
+	sim_trace(s, "%u cores, %u senders, %u destinations with %u, %u, %u lanes, queue %u, commit %s", p->cores, p->senders, p->dests,
+		  p->lanes[0], p->lanes[1], p->lanes[2], p->queue_max, p->commit_os ? "os" : "durable");
+	sim_trace(s, "on_error %u, attempts %u, window%s, app_ack %u%s%s%s%s%s%s", p->on_error, p->attempts_max,
+		  p->window_over_one ? "s" : " 1", p->app_ack, p->big_messages ? ", big" : "", p->small_journal ? ", small journal" : "",
+		  p->duplicates_forward ? ", forward" : "", p->on_full_reject ? ", reject" : "", p->order_listener ? ", by listener" : "",
+		  p->by_name ? ", by name" : "");
+	sim_trace(s, "faults:%s%s%s%s%s%s%s%s%s%s%s", p->crash_kill ? " kill" : "", p->crash_power ? " power" : "",
+		  p->crash_starting ? " starting" : "", p->net_breaks ? " breaks" : "", p->net_splits ? " splits" : "",
+		  p->dest_faults ? " answers" : "", p->dest_down ? " down" : "", p->pauses ? " pauses" : "",
+		  p->control_dies ? " control" : "", p->disk_errors ? " disk" : "", p->disk_slow ? " slow disk" : "");
+}
+
 void profile_config(struct sim *s)
 {
 	struct config_options opt = {.cpus = 4};
@@ -112,6 +128,7 @@ void profile_config(struct sim *s)
 	size_t bytes;
 	FILE *f;
 
+	profile_tell(s);
 	profile_text(s, text, sizeof(text));
 	snprintf(path, sizeof(path), "%s/millrace.yaml", s->folder);
 	f = fopen(path, "w");

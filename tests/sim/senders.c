@@ -100,7 +100,8 @@ static struct message *message_new(struct sender *x)
 	struct sim *s = x->s;
 	struct message *m = audit_new(s, x->index, x->made++);
 	static const char *const type[] = {"ADT^A01", "ORU^R01", "ZZZ^Z01"};
-	uint64_t t = sim_below(s, 3), a = sim_chance(s, 5000) ? 0 : sim_below(s, MR_ARRAY_LEN(asks));
+	/* Where good messages may be refused too, only those that say so to the sender. */
+	uint64_t t = sim_below(s, 3), a = sim_chance(s, 5000) ? 0 : sim_below(s, s->p.on_full_reject ? 3 : MR_ARRAY_LEN(asks));
 
 	if (s->p.bad_messages && sim_chance(s, 300)) {
 		message_spoil(s, m);
@@ -219,8 +220,8 @@ static void line_answer(struct line *l, const char *p, uint32_t n)
 		id_bytes = 0;
 	snprintf(want, sizeof(want), "M%06u", m->number);
 	if ((id_bytes || m->kind != MESSAGE_BAD) && (id_bytes != strlen(want) || memcmp(id, want, id_bytes)))
-		sim_fail(s, "sender %u gets an answer that is not for message %u, whose turn it is on connection %llu", l->x->index,
-			 m->number, (unsigned long long)net_serial(l->c));
+		sim_fail(s, "sender %u gets answer %s for %.*s, but the turn is message %u's on connection %llu", l->x->index, code,
+			 (int)(id_bytes < 20 ? id_bytes : 20), id, m->number, (unsigned long long)net_serial(l->c));
 	if (code[1] != 'A') {
 		line_refused(l, m, code);
 		return;

@@ -157,6 +157,7 @@ void hub_drain(struct sim *s);
 bool hub_stopped(const struct sim *s);
 bool hub_up(const struct sim *s);
 uint64_t hub_crashes(const struct sim *s);
+uint64_t hub_disturbed(const struct sim *s);
 
 /* senders.c */
 void senders_init(struct sim *s);

@@ -7,23 +7,23 @@
 #include <unistd.h>
 
 /* The configuration that the first issue promises, as it stands there. */
-const char sample_text[] =
-	"data: ./data            # journals\n"
-	"run: ./run              # sockets, shared regions\n"
-	"workers: 2\n"
-	"commit: durable         # or os (page cache), for measurement\n"
-	"metrics: { address: 127.0.0.1, port: 9464 }\n"
-	"listeners:\n"
-	"  adt:   { port: 2575 }\n"
-	"  lab:   { address: \"::\", port: 2576, max_frame: 32MiB, idle_timeout: 10min }\n"
-	"destinations:\n"
-	"  ehr:     { mllp: \"127.0.0.1:6661\", connections: 2, ack_timeout: 5s, retry: { first: 100ms, max: 30s, attempts: 0 } }\n"
-	"  lab_sys: { mllp: \"127.0.0.1:6662\", on_reject: dead_letter }\n"
-	"  archive: { file: ./archive, format: hl7 }\n"
-	"routes:\n"
-	"  - { from: adt, to: [ehr, archive] }\n"
-	"  - { from: lab, when: 'MSH-9.1 == \"ORU\" && PV1-2 in [\"I\",\"E\"]', to: [lab_sys] }\n"
-	"  - { from: lab, to: [archive] }\n";
+const char sample_text[] = "data: ./data            # journals\n"
+                           "run: ./run              # sockets, shared regions\n"
+                           "workers: 2\n"
+                           "commit: durable         # or os (page cache), for measurement\n"
+                           "metrics: { address: 127.0.0.1, port: 9464 }\n"
+                           "listeners:\n"
+                           "  adt:   { port: 2575 }\n"
+                           "  lab:   { address: \"::\", port: 2576, max_frame: 32MiB, idle_timeout: 10min }\n"
+                           "destinations:\n"
+                           "  ehr:     { mllp: \"127.0.0.1:6661\", connections: 2, ack_timeout: 5s, retry: { first: "
+                           "100ms, max: 30s, attempts: 0 } }\n"
+                           "  lab_sys: { mllp: \"127.0.0.1:6662\", on_reject: dead_letter }\n"
+                           "  archive: { file: ./archive, format: hl7 }\n"
+                           "routes:\n"
+                           "  - { from: adt, to: [ehr, archive] }\n"
+                           "  - { from: lab, when: 'MSH-9.1 == \"ORU\" && PV1-2 in [\"I\",\"E\"]', to: [lab_sys] }\n"
+                           "  - { from: lab, to: [archive] }\n";
 
 static char *enter_folder(char *old, size_t room)
 {
@@ -54,7 +54,7 @@ static void write_file(const char *name, const char *text)
 
 static void load(struct loaded *l, const char *path, char **env, uint32_t cpus)
 {
-	struct config_options opt = { .environ = env, .cpus = cpus };
+	struct config_options opt = {.environ = env, .cpus = cpus};
 
 	memset(l, 0, sizeof(*l));
 	l->rc = config_load(&path, 1, &opt, &l->config, &l->report);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* print_config_doc.c - the manual from the schema: `print_config_doc markdown|man` prints it; with a FILE, compares with it. */
+/* print_config_doc.c - the manual from the schema: `print_config_doc markdown|man` prints it; with a FILE, compares
+ * with it. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -48,8 +49,10 @@ int main(int argc, char **argv)
 	kept = whole_file(argv[2]);
 	line = first_difference(printed, kept);
 	if (line)
-		fprintf(stderr, "%s differs from control/config_schema.def in line %u: print it anew (tests/unit/config/meson.build)\n",
-			argv[2], line);
+		fprintf(stderr,
+		        "%s differs from control/config_schema.def in line %u: print it anew "
+		        "(tests/unit/config/meson.build)\n",
+		        argv[2], line);
 	free(printed);
 	free(kept);
 	return line != 0;

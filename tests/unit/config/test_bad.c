@@ -7,9 +7,9 @@
 #include <string.h>
 
 /* Parts of a configuration that is right, to put the mistake into. */
-#define L "listeners: { adt: { port: 2575 }, lab: { port: 2576 } }\n"
-#define D "destinations: { ehr: { mllp: \"h:1\" }, archive: { file: ./a } }\n"
-#define R "routes: [ { from: \"*\", to: [ehr, archive] } ]\n"
+#define L            "listeners: { adt: { port: 2575 }, lab: { port: 2576 } }\n"
+#define D            "destinations: { ehr: { mllp: \"h:1\" }, archive: { file: ./a } }\n"
+#define R            "routes: [ { from: \"*\", to: [ehr, archive] } ]\n"
 #define W(condition) L D "routes:\n  - { from: \"*\", to: [ehr, archive], when: " condition " }\n"
 
 struct bad {
@@ -19,6 +19,7 @@ struct bad {
 	const char *hint; /* part of the hint; NULL: there is none */
 };
 
+/* clang-format off */
 static const struct bad bad[] = {
 	/* not a configuration at all */
 	{ "a: [1\n", CONFIG_E_SYNTAX, 2, 1, "did not find expected ',' or ']'", NULL },
@@ -162,6 +163,7 @@ static const struct bad bad[] = {
 	{ "routing: first\n" L D "routes: [ { from: \"*\", when: exists PID, to: ehr }, { from: lab, when: exists PID, to: archive } ]\n",
 	  CONFIG_E_UNREACHABLE, 4, 53, "route \"route-2\" can never", NULL },
 };
+/* clang-format on */
 
 static const struct config_diag *find(const struct config_report *r, const struct bad *b)
 {
@@ -181,12 +183,12 @@ static bool told(const struct bad *b)
 	const struct config_diag *d = find(&l.report, b);
 	char *text = report_text(&l.report, CONFIG_TEXT);
 	bool ok = d && (b->code <= 1100) == (l.rc == -EINVAL) && strcmp(d->file, "hub.yaml") == 0 &&
-		  d->level == (b->code > 1100 ? CONFIG_WARNING : CONFIG_ERROR) &&
-		  (b->hint ? strstr(d->hint, b->hint) != NULL : d->hint[0] == 0);
+	          d->level == (b->code > 1100 ? CONFIG_WARNING : CONFIG_ERROR) &&
+	          (b->hint ? strstr(d->hint, b->hint) != NULL : d->hint[0] == 0);
 
 	if (!ok)
-		print_error("want MR%u at %u:%u \"%s\" (%s) of\n%s\ngot rc %d:\n%s\n", b->code, b->line, b->column, b->text,
-			    b->hint ? b->hint : "no hint", b->yaml, l.rc, text);
+		print_error("want MR%u at %u:%u \"%s\" (%s) of\n%s\ngot rc %d:\n%s\n", b->code, b->line, b->column,
+		            b->text, b->hint ? b->hint : "no hint", b->yaml, l.rc, text);
 	free(text);
 	loaded_free(&l);
 	return ok;
@@ -205,12 +207,12 @@ static void each_mistake_is_told_where_it_is(void **state)
 static void a_mistake_does_not_cascade(void **state)
 {
 	static const char *const single[] = {
-		L D "routes: [ { from: adt, to: [erh, archive] }, { from: lab, to: [archive] } ]\n",
-		L D "routes: [ { from: atd, to: [ehr, archive] } ]\n",
-		"journal: { segment: 64 }\n" L D R,
-		"listeners: { adt: { port: x } }\n" D R,
-		W("'MSH-9.1 = \"A\"'"),
-		"destinations: { ehr: { mllp: bad }, archive: { file: ./a } }\n" L R,
+	    L D "routes: [ { from: adt, to: [erh, archive] }, { from: lab, to: [archive] } ]\n",
+	    L D "routes: [ { from: atd, to: [ehr, archive] } ]\n",
+	    "journal: { segment: 64 }\n" L D R,
+	    "listeners: { adt: { port: x } }\n" D R,
+	    W("'MSH-9.1 = \"A\"'"),
+	    "destinations: { ehr: { mllp: bad }, archive: { file: ./a } }\n" L R,
 	};
 
 	for (size_t i = 0; i < MR_ARRAY_LEN(single); i++) {
@@ -226,7 +228,8 @@ static void a_mistake_does_not_cascade(void **state)
 
 static void all_mistakes_are_told_at_once(void **state)
 {
-	struct loaded l = load_text("worker: 2\ncommit: maybe\nlisteners: { a: { port: 70000 } }\ndrain_timeout: 5\n", NULL, 4);
+	struct loaded l =
+	    load_text("worker: 2\ncommit: maybe\nlisteners: { a: { port: 70000 } }\ndrain_timeout: 5\n", NULL, 4);
 
 	assert_int_equal(l.rc, -EINVAL);
 	assert_int_equal(l.report.errors, 4);
@@ -240,8 +243,10 @@ static void a_report_shows_the_line_and_the_place(void **state)
 	struct loaded l = load_text("workers: 2\njournal: { segmant: 64MiB }\n" L, NULL, 4);
 	char *text = report_text(&l.report, CONFIG_TEXT);
 
-	assert_non_null(strstr(text, "hub.yaml:2:12: error[MR1006]: unknown key \"segmant\" of journal; legal: segment, tail, max"));
-	assert_non_null(strstr(text, "\n    2 | journal: { segmant: 64MiB }\n      |            ^^^^^^^ did you mean \"segment\"?\n"));
+	assert_non_null(strstr(
+	    text, "hub.yaml:2:12: error[MR1006]: unknown key \"segmant\" of journal; legal: segment, tail, max"));
+	assert_non_null(strstr(
+	    text, "\n    2 | journal: { segmant: 64MiB }\n      |            ^^^^^^^ did you mean \"segment\"?\n"));
 	assert_non_null(strstr(text, "\n1 error, 0 warnings; 2 listeners, 0 destinations, 0 routes checked in "));
 	free(text);
 	loaded_free(&l);
@@ -272,8 +277,8 @@ static void every_code_is_explained_and_tested(void **state)
 #undef CONFIG_CODE
 	};
 	/* These need files, many items or an environment: test_load.c has them. */
-	static const uint32_t elsewhere[] = { CONFIG_E_FILE, CONFIG_E_TOO_MANY, CONFIG_E_ENVIRONMENT, CONFIG_E_UNKNOWN_VARIABLE,
-					      CONFIG_E_NEW_BY_VARIABLE };
+	static const uint32_t elsewhere[] = {CONFIG_E_FILE, CONFIG_E_TOO_MANY, CONFIG_E_ENVIRONMENT,
+	                                     CONFIG_E_UNKNOWN_VARIABLE, CONFIG_E_NEW_BY_VARIABLE};
 	const char *summary, *action;
 
 	for (size_t i = 0; i < MR_ARRAY_LEN(all); i++) {
@@ -294,12 +299,12 @@ static void every_code_is_explained_and_tested(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_mistake_is_told_where_it_is),
-		cmocka_unit_test(a_mistake_does_not_cascade),
-		cmocka_unit_test(all_mistakes_are_told_at_once),
-		cmocka_unit_test(a_report_shows_the_line_and_the_place),
-		cmocka_unit_test(a_thousand_mistakes_are_counted_and_bounded),
-		cmocka_unit_test(every_code_is_explained_and_tested),
+	    cmocka_unit_test(each_mistake_is_told_where_it_is),
+	    cmocka_unit_test(a_mistake_does_not_cascade),
+	    cmocka_unit_test(all_mistakes_are_told_at_once),
+	    cmocka_unit_test(a_report_shows_the_line_and_the_place),
+	    cmocka_unit_test(a_thousand_mistakes_are_counted_and_bounded),
+	    cmocka_unit_test(every_code_is_explained_and_tested),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

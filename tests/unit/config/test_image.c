@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char rich[] =
-	"listeners: { a: { port: 1, order_by: PID-3 }, b: { port: 2 } }\n"
-	"destinations: { m: { mllp: \"h:2\" }, f: { file: /x } }\n"
-	"routes:\n"
-	"  - { from: a, to: [m, f], when: 'MSH-9.1 == \"A\" && (PID-3 =~ \"x+\" || exists OBX) && MSH-4 in [\"B\", \"C\"]' }\n"
-	"  - { from: \"*\", to: f }\n";
+static const char rich[] = "listeners: { a: { port: 1, order_by: PID-3 }, b: { port: 2 } }\n"
+                           "destinations: { m: { mllp: \"h:2\" }, f: { file: /x } }\n"
+                           "routes:\n"
+                           "  - { from: a, to: [m, f], when: 'MSH-9.1 == \"A\" && (PID-3 =~ \"x+\" || exists OBX) && "
+                           "MSH-4 in [\"B\", \"C\"]' }\n"
+                           "  - { from: \"*\", to: f }\n";
 
 static struct loaded l;
 
@@ -45,11 +45,11 @@ static void the_image_itself_is_right(void **state)
 #define CODE(m)    ((struct mr_config_insn *)((char *)(m) + (m)->code.offset))
 #define DESTS(m)   ((struct mr_config_dest *)((char *)(m) + (m)->dests.offset))
 #define LISTENS(m) ((struct mr_config_listener *)((char *)(m) + (m)->listeners.offset))
-#define WRONG(what)                                                                                                               \
-	do {                                                                                                                      \
-		struct mr_config *m = copy();                                                                                     \
-		what;                                                                                                             \
-		refused(m);                                                                                                       \
+#define WRONG(what)                                                                                                    \
+	do {                                                                                                           \
+		struct mr_config *m = copy();                                                                          \
+		what;                                                                                                  \
+		refused(m);                                                                                            \
 	} while (0)
 
 static void what_is_out_of_place_is_refused(void **state)
@@ -101,7 +101,8 @@ static void what_is_out_of_place_is_refused(void **state)
 	WRONG(CODE(m)[1].arg = m->regexes.count);
 }
 
-/* Any byte may be wrong: the answer may be either, but no byte outside is read (ASan) and what is accepted stays bounded. */
+/* Any byte may be wrong: the answer may be either, but no byte outside is read (ASan) and what is accepted stays
+ * bounded. */
 static void any_damage_is_survived(void **state)
 {
 	uint64_t seed = 42;
@@ -118,7 +119,8 @@ static void any_damage_is_survived(void **state)
 
 			assert_true(m->bytes == l.image_bytes);
 			for (uint32_t i = 0; i < ROUTES(m)->code_count; i++)
-				assert_true(code[ROUTES(m)->code + i].jump_true > i && code[ROUTES(m)->code + i].jump_false > i);
+				assert_true(code[ROUTES(m)->code + i].jump_true > i &&
+				            code[ROUTES(m)->code + i].jump_false > i);
 		}
 		free(m);
 	}
@@ -139,9 +141,9 @@ static int free_rich(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_image_itself_is_right),
-		cmocka_unit_test(what_is_out_of_place_is_refused),
-		cmocka_unit_test(any_damage_is_survived),
+	    cmocka_unit_test(the_image_itself_is_right),
+	    cmocka_unit_test(what_is_out_of_place_is_refused),
+	    cmocka_unit_test(any_damage_is_survived),
 	};
 
 	return cmocka_run_group_tests(tests, load_rich, free_rich);

@@ -62,13 +62,15 @@ static void the_sample_works_as_it_stands(void **state)
 	assert_string_equal(mr_config_string(m, ehr->host), "127.0.0.1");
 	assert_int_equal(ehr->port, 6661);
 	assert_int_equal(ehr->connections, 2);
-	assert_true(ehr->ack_timeout_ns == 5 * SECOND && ehr->retry_first_ns == SECOND / 10 && ehr->retry_max_ns == 30 * SECOND);
+	assert_true(ehr->ack_timeout_ns == 5 * SECOND && ehr->retry_first_ns == SECOND / 10 &&
+	            ehr->retry_max_ns == 30 * SECOND);
 	assert_int_equal(ehr->owner, 0);
 	assert_int_equal(lab_sys->owner, 1);
 	assert_int_equal(lab_sys->on_reject, MR_REJECT_DEAD);
 	assert_int_equal(archive->kind, MR_DEST_FILE);
 	assert_int_equal(archive->owner, MR_CONNECTOR_FILE);
-	assert_true(mr_config_string(m, archive->path)[0] == '/' && strstr(mr_config_string(m, archive->path), "/archive"));
+	assert_true(mr_config_string(m, archive->path)[0] == '/' &&
+	            strstr(mr_config_string(m, archive->path), "/archive"));
 	assert_int_equal(m->routes.count, 3);
 	assert_int_equal(mr_config_route(m, 0)->code_count, 0);
 	assert_int_equal(mr_config_route(m, 1)->code_count, 2);
@@ -83,8 +85,8 @@ static void the_sample_works_as_it_stands(void **state)
 static void nothing_said_means_the_default(void **state)
 {
 	struct config *c = NULL;
-	struct config_report r = { 0 };
-	struct config_options opt = { .cpus = 1, .run = "some/run" };
+	struct config_report r = {0};
+	struct config_options opt = {.cpus = 1, .run = "some/run"};
 	struct mr_config *m = NULL;
 	size_t bytes;
 
@@ -107,7 +109,8 @@ static void nothing_said_means_the_default(void **state)
 static void every_default_is_as_the_manual_says(void **state)
 {
 	struct loaded l = load_text("listeners: { a: { port: 1 } }\n"
-				    "destinations: { m: { mllp: \"h:2\" }, f: { file: /x } }\nroutes: []\n", NULL, 4);
+	                            "destinations: { m: { mllp: \"h:2\" }, f: { file: /x } }\nroutes: []\n",
+	                            NULL, 4);
 	const struct mr_config *m = l.image;
 	const struct mr_config_listener *a;
 	const struct mr_config_dest *d;
@@ -126,11 +129,14 @@ static void every_default_is_as_the_manual_says(void **state)
 	assert_true(m->drain_timeout_ns == 30 * SECOND && !m->busy_poll && m->on_disk_full == MR_ON_FULL_WAIT);
 	assert_true(a->connections_max == 16384 && a->backlog == 4096);
 	assert_true(a->frame_timeout_ns == 30 * SECOND && !a->idle_timeout_ns && a->send_timeout_ns == 30 * SECOND);
-	assert_int_equal(a->ack_mode + a->app_ack + a->between + a->header_check + a->on_full + a->duplicates + a->unrouted + a->order_by, 0);
+	assert_int_equal(a->ack_mode + a->app_ack + a->between + a->header_check + a->on_full + a->duplicates +
+	                     a->unrouted + a->order_by,
+	                 0);
 	assert_true(d->connections == 1 && d->window == 1 && d->queue_max == 2000000 && !d->attempts_max && !d->paused);
-	assert_true(d->ack_timeout_ns == 30 * SECOND && d->connect_timeout_ns == 5 * SECOND && d->connect == MR_CONNECT_START);
+	assert_true(d->ack_timeout_ns == 30 * SECOND && d->connect_timeout_ns == 5 * SECOND &&
+	            d->connect == MR_CONNECT_START);
 	assert_true(d->retry_first_ns == SECOND / 5 && d->retry_max_ns == 30 * SECOND);
-	assert_true(d->on_error == MR_REJECT_DEAD && d->on_reject == MR_REJECT_DEAD && d->answers == MR_ANSWERS_ALWAYS);
+	assert_true(d->on_error == MR_REJECT_DEAD && d->on_reject == MR_REJECT_DEAD && d->answers == MR_ANSWERS_AUTO);
 	d = mr_config_dest(m, 1);
 	assert_true(d->file_format == MR_FILE_HL7 && d->batch_messages == 1000 && d->batch_interval_ns == 10 * SECOND);
 	assert_string_equal(mr_config_string(m, d->path), "/x");
@@ -139,20 +145,27 @@ static void every_default_is_as_the_manual_says(void **state)
 
 static void every_setting_arrives(void **state)
 {
-	struct loaded l = load_text(
-		"commit: none\nrouting: first\nunrouted: reject\nmetrics: off\n"
-		"journal: { segment: 33MiB, tail: 40MiB, max: 1TiB, free_min: 1GiB, retain: 7d, retain_max: 0, on_full: reject }\n"
-		"duplicates: { window: 0, entries: 5000, action: forward }\n"
-		"limits: { connections: 7, frame_memory: 64MiB }\ndrain_timeout: 1min\nbusy_poll: yes\n"
-		"listeners:\n"
-		"  a: { port: 1, address: 10.1.2.3, connections: 9, backlog: 8, frame_timeout: 1s, idle_timeout: 2s, send_timeout: 3s, acknowledge: always,\n"
-		"       application_ack: both, between_frames: refuse, header: minimal, order_by: PID-3.1, max_frame: 1KiB }\n"
-		"  b: { port: 2, on_full: wait, duplicates: answer, unrouted: accept, order_by: peer, application_ack: none }\n"
-		"destinations:\n"
-		"  m: { mllp: \"[::1]:2\", connections: 64, window: 256, ack_timeout: 1s, connect_timeout: 2s, connect: demand, idle_timeout: 3s,\n"
-		"       answers: by_msh, queue: 5, retry: { first: 1s, max: 2s, attempts: 3 }, on_error: drop, on_reject: drop, paused: true }\n"
-		"  f: { file: /y, format: batch, batch: { messages: 5, interval: 6s } }\n"
-		"routes: [ { name: all, from: [b, a], to: [] }, { from: a, to: m }, { from: \"*\", to: f } ]\n", NULL, 4);
+	struct loaded l =
+	    load_text("commit: none\nrouting: first\nunrouted: reject\nmetrics: off\n"
+	              "journal: { segment: 33MiB, tail: 40MiB, max: 1TiB, free_min: 1GiB, retain: 7d, retain_max: 0, "
+	              "on_full: reject }\n"
+	              "duplicates: { window: 0, entries: 5000, action: forward }\n"
+	              "limits: { connections: 7, frame_memory: 64MiB }\ndrain_timeout: 1min\nbusy_poll: yes\n"
+	              "listeners:\n"
+	              "  a: { port: 1, address: 10.1.2.3, connections: 9, backlog: 8, frame_timeout: 1s, idle_timeout: "
+	              "2s, send_timeout: 3s, acknowledge: always,\n"
+	              "       application_ack: both, between_frames: refuse, header: minimal, order_by: PID-3.1, "
+	              "max_frame: 1KiB }\n"
+	              "  b: { port: 2, on_full: wait, duplicates: answer, unrouted: accept, order_by: peer, "
+	              "application_ack: none }\n"
+	              "destinations:\n"
+	              "  m: { mllp: \"[::1]:2\", connections: 64, window: 256, ack_timeout: 1s, connect_timeout: 2s, "
+	              "connect: demand, idle_timeout: 3s,\n"
+	              "       answers: by_msh, queue: 5, retry: { first: 1s, max: 2s, attempts: 3 }, on_error: drop, "
+	              "on_reject: drop, paused: true }\n"
+	              "  f: { file: /y, format: batch, batch: { messages: 5, interval: 6s } }\n"
+	              "routes: [ { name: all, from: [b, a], to: [] }, { from: a, to: m }, { from: \"*\", to: f } ]\n",
+	              NULL, 4);
 	const struct mr_config *m = l.image;
 	const struct mr_config_listener *a;
 	const struct mr_config_dest *d;
@@ -160,23 +173,32 @@ static void every_setting_arrives(void **state)
 	must_load(&l);
 	a = mr_config_listener(m, 0);
 	d = mr_config_dest(m, 0);
-	assert_true(m->commit == MR_COMMIT_NONE && m->routing == MR_ROUTING_FIRST && m->metrics_port == 0 && m->busy_poll);
+	assert_true(m->commit == MR_COMMIT_NONE && m->routing == MR_ROUTING_FIRST && m->metrics_port == 0 &&
+	            m->busy_poll);
 	assert_true(m->segment_bytes == 33 << 20 && m->tail_bytes == 64 << 20 && m->journal_bytes_max == 1ull << 40);
 	assert_true(m->disk_free_bytes_min == 1 << 30 && m->retain_ns == 7 * 86400 * SECOND && m->retain_bytes == 0);
-	assert_true(m->on_disk_full == MR_ON_FULL_REJECT && m->duplicate_window_ns == 0 && m->duplicate_entries == 8192);
-	assert_true(m->worker_connections_max == 7 && m->frame_memory_bytes == 64 << 20 && m->drain_timeout_ns == 60 * SECOND);
+	assert_true(m->on_disk_full == MR_ON_FULL_REJECT && m->duplicate_window_ns == 0 &&
+	            m->duplicate_entries == 8192);
+	assert_true(m->worker_connections_max == 7 && m->frame_memory_bytes == 64 << 20 &&
+	            m->drain_timeout_ns == 60 * SECOND);
 	assert_string_equal(a->address, "10.1.2.3");
-	assert_true(a->connections_max == 9 && a->backlog == 8 && a->frame_timeout_ns == SECOND && a->idle_timeout_ns == 2 * SECOND);
+	assert_true(a->connections_max == 9 && a->backlog == 8 && a->frame_timeout_ns == SECOND &&
+	            a->idle_timeout_ns == 2 * SECOND);
 	assert_true(a->send_timeout_ns == 3 * SECOND && a->ack_mode == MR_ACK_ALWAYS && a->app_ack == MR_APP_ACK_BOTH);
-	assert_true(a->between == MR_BETWEEN_REFUSE && a->header_check == MR_HEADER_MINIMAL && a->order_by == MR_ORDER_FIELD);
+	assert_true(a->between == MR_BETWEEN_REFUSE && a->header_check == MR_HEADER_MINIMAL &&
+	            a->order_by == MR_ORDER_FIELD);
 	assert_string_equal(mr_config_string(m, a->order_path), "PID-3.1");
-	assert_true(a->on_full == MR_ON_FULL_REJECT && a->duplicates == MR_DUPLICATES_FORWARD && a->unrouted == MR_UNROUTED_REJECT);
+	assert_true(a->on_full == MR_ON_FULL_REJECT && a->duplicates == MR_DUPLICATES_FORWARD &&
+	            a->unrouted == MR_UNROUTED_REJECT);
 	a = mr_config_listener(m, 1);
-	assert_true(a->on_full == MR_ON_FULL_WAIT && a->duplicates == MR_DUPLICATES_ANSWER && a->unrouted == MR_UNROUTED_ACCEPT);
+	assert_true(a->on_full == MR_ON_FULL_WAIT && a->duplicates == MR_DUPLICATES_ANSWER &&
+	            a->unrouted == MR_UNROUTED_ACCEPT);
 	assert_true(a->order_by == MR_ORDER_PEER && a->app_ack == MR_APP_ACK_NONE);
 	assert_string_equal(mr_config_string(m, d->host), "::1");
-	assert_true(d->connections == 64 && d->window == 256 && d->ack_timeout_ns == SECOND && d->connect_timeout_ns == 2 * SECOND);
-	assert_true(d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns == 3 * SECOND && d->queue_max == 5 && d->paused);
+	assert_true(d->connections == 64 && d->window == 256 && d->ack_timeout_ns == SECOND &&
+	            d->connect_timeout_ns == 2 * SECOND);
+	assert_true(d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns == 3 * SECOND && d->queue_max == 5 &&
+	            d->paused);
 	assert_true(d->retry_first_ns == SECOND && d->retry_max_ns == 2 * SECOND && d->attempts_max == 3);
 	assert_true(d->on_error == MR_REJECT_DROP && d->on_reject == MR_REJECT_DROP && d->answers == MR_ANSWERS_BY_MSH);
 	d = mr_config_dest(m, 1);
@@ -187,11 +209,24 @@ static void every_setting_arrives(void **state)
 	loaded_free(&l);
 }
 
+static void auto_is_what_nothing_said_would_be(void **state)
+{
+	struct loaded l =
+	    load_text("data: auto\nrun: auto\nworkers: auto\njournal: { segment: auto, tail: auto }\n", NULL, 4);
+
+	must_load(&l);
+	assert_true(l.image->segment_bytes == 64 << 20 && l.image->tail_bytes == 64 << 20 && l.image->workers == 3);
+	assert_true(l.image->data[0] == '/' && !strstr(l.image->data, "/auto"));
+	loaded_free(&l);
+}
+
 static void json_is_read_by_the_same_reader(void **state)
 {
-	static const char json[] = "{\n\t\"workers\": 1,\n\t\"busy_poll\":true,\"metrics\": false,\n\t\"listeners\": {\"a\":{\"port\":2575}},\n"
-				   "\t\"destinations\": {\"f\": {\"file\": \"\\/x\"}},\n"
-				   "\t\"routes\": [{\"from\": \"a\", \"when\": \"MSH-9.1 == \\\"ADT\\\"\", \"to\": [\"f\"]}]\n}\n";
+	static const char json[] =
+	    "{\n\t\"workers\": 1,\n\t\"busy_poll\":true,\"metrics\": false,\n\t\"listeners\": "
+	    "{\"a\":{\"port\":2575}},\n"
+	    "\t\"destinations\": {\"f\": {\"file\": \"\\/x\"}},\n"
+	    "\t\"routes\": [{\"from\": \"a\", \"when\": \"MSH-9.1 == \\\"ADT\\\"\", \"to\": [\"f\"]}]\n}\n";
 	struct loaded l = load_text(json, NULL, 4);
 
 	must_load(&l);
@@ -208,13 +243,19 @@ static void json_is_read_by_the_same_reader(void **state)
 static void files_of_a_folder_add_up(void **state)
 {
 	static const char *const files[] = {
-		"10-base.yaml", "commit: os\njournal: { max: 1TiB }\nlisteners: { a: { port: 1 } }\nroutes: [ { from: a, to: x } ]\n",
-		"20-more.yml", "journal: { retain: 1h }\nlisteners: { b: { port: 2 } }\ndestinations: { x: { file: /x } }\n",
-		"30-last.json", "{\"routes\": [{\"from\": \"b\", \"to\": \"x\"}]}",
-		".hidden.yaml", "commit: none\n",
-		"notes.txt", "this is no configuration: [\n",
-		"empty.yaml", "# nothing\n",
-		NULL,
+	    "10-base.yaml",
+	    "commit: os\njournal: { max: 1TiB }\nlisteners: { a: { port: 1 } }\nroutes: [ { from: a, to: x } ]\n",
+	    "20-more.yml",
+	    "journal: { retain: 1h }\nlisteners: { b: { port: 2 } }\ndestinations: { x: { file: /x } }\n",
+	    "30-last.json",
+	    "{\"routes\": [{\"from\": \"b\", \"to\": \"x\"}]}",
+	    ".hidden.yaml",
+	    "commit: none\n",
+	    "notes.txt",
+	    "this is no configuration: [\n",
+	    "empty.yaml",
+	    "# nothing\n",
+	    NULL,
 	};
 	struct loaded l = load_folder(files, NULL);
 
@@ -230,9 +271,9 @@ static void files_of_a_folder_add_up(void **state)
 static void one_thing_in_two_files_is_told_with_both_places(void **state)
 {
 	static const char *const files[] = {
-		"a.yaml", "commit: os\nlisteners:\n  adt: { port: 1 }\n",
-		"b.yaml", "listeners:\n  adt: { port: 2 }\ncommit: durable\n",
-		NULL,
+	    "a.yaml", "commit: os\nlisteners:\n  adt: { port: 1 }\n",
+	    "b.yaml", "listeners:\n  adt: { port: 2 }\ncommit: durable\n",
+	    NULL,
 	};
 	struct loaded l = load_folder(files, NULL);
 
@@ -247,10 +288,10 @@ static void one_thing_in_two_files_is_told_with_both_places(void **state)
 
 static void what_cannot_be_read_is_told(void **state)
 {
-	const char *paths[] = { "/nonexistent/hub.yaml", "/nonexistent" };
+	const char *paths[] = {"/nonexistent/hub.yaml", "/nonexistent"};
 	struct config *c = NULL;
-	struct config_report r = { 0 };
-	static const char *const none[] = { NULL };
+	struct config_report r = {0};
+	static const char *const none[] = {NULL};
 	struct loaded l;
 
 	assert_int_equal(config_load(paths, 2, NULL, &c, &r), -EINVAL);
@@ -297,22 +338,22 @@ static void too_many_items_are_refused(void **state)
 
 static void the_environment_goes_before_the_files(void **state)
 {
-	char *env[] = { (char *)"HOME=/x",
-			(char *)"MILLRACE_COMMIT=os",
-			(char *)"MILLRACE_LISTENERS_ADT_PORT=4000",
-			(char *)"MILLRACE_LISTENERS_LAB_ADDRESS=::1",
-			(char *)"MILLRACE_LISTENERS_LAB_FRAME_TIMEOUT=7s",
-			(char *)"MILLRACE_DESTINATIONS_LAB_SYS_MLLP=h2:99",
-			(char *)"MILLRACE_DESTINATIONS_EHR_RETRY_MAX=9s",
-			(char *)"MILLRACE_JOURNAL_SEGMENT=256MiB",
-			(char *)"MILLRACE_WORKERS=[3]",
-			(char *)"MILLRACE_METRICS=off",
-			(char *)"MILLRACE_RUN=/r",
-			(char *)"MILLRACE_DATA=",
-			(char *)"MILLRACE_CONFIG=whatever",
-			(char *)"MILLRACE_ROUTES_ROUTE_2_WHEN=exists PID-3",
-			(char *)"MILLRACE_ROUTES_ROUTE_3_TO=[archive, ehr]",
-			NULL };
+	char *env[] = {(char *)"HOME=/x",
+	               (char *)"MILLRACE_COMMIT=os",
+	               (char *)"MILLRACE_LISTENERS_ADT_PORT=4000",
+	               (char *)"MILLRACE_LISTENERS_LAB_ADDRESS=::1",
+	               (char *)"MILLRACE_LISTENERS_LAB_FRAME_TIMEOUT=7s",
+	               (char *)"MILLRACE_DESTINATIONS_LAB_SYS_MLLP=h2:99",
+	               (char *)"MILLRACE_DESTINATIONS_EHR_RETRY_MAX=9s",
+	               (char *)"MILLRACE_JOURNAL_SEGMENT=256MiB",
+	               (char *)"MILLRACE_WORKERS=[3]",
+	               (char *)"MILLRACE_METRICS=off",
+	               (char *)"MILLRACE_RUN=/r",
+	               (char *)"MILLRACE_DATA=",
+	               (char *)"MILLRACE_CONFIG=whatever",
+	               (char *)"MILLRACE_ROUTES_ROUTE_2_WHEN=exists PID-3",
+	               (char *)"MILLRACE_ROUTES_ROUTE_3_TO=[archive, ehr]",
+	               NULL};
 	struct loaded l = load_text(sample_text, env, 8);
 	const struct mr_config *m = l.image;
 
@@ -325,7 +366,8 @@ static void the_environment_goes_before_the_files(void **state)
 	assert_int_equal(mr_config_listener(m, 1)->port, 2576);
 	assert_true(mr_config_listener(m, 1)->frame_timeout_ns == 7 * SECOND);
 	assert_string_equal(mr_config_string(m, mr_config_dest(m, 1)->host), "h2");
-	assert_true(mr_config_dest(m, 0)->retry_max_ns == 9 * SECOND && mr_config_dest(m, 0)->retry_first_ns == SECOND / 10);
+	assert_true(mr_config_dest(m, 0)->retry_max_ns == 9 * SECOND &&
+	            mr_config_dest(m, 0)->retry_first_ns == SECOND / 10);
 	assert_int_equal(m->segment_bytes, 256 << 20);
 	assert_true(m->workers == 1 && m->cpus[0] == 3 && m->metrics_port == 0);
 	assert_string_equal(m->run, "/r");
@@ -337,10 +379,12 @@ static void the_environment_goes_before_the_files(void **state)
 
 static void a_whole_hub_from_the_environment(void **state)
 {
-	char *env[] = { (char *)"MILLRACE_LISTENERS_IN_PORT=4000", (char *)"MILLRACE_LISTENERS_IN_MAX_FRAME=1MiB",
-			(char *)"MILLRACE_DESTINATIONS={ehr: {mllp: 'h:1'}}",
-			(char *)"MILLRACE_DESTINATIONS_TO_THE_LAB_MLLP=h:2",
-			(char *)"MILLRACE_ROUTES=[{from: in, to: [ehr, to_the_lab]}]", NULL };
+	char *env[] = {(char *)"MILLRACE_LISTENERS_IN_PORT=4000",
+	               (char *)"MILLRACE_LISTENERS_IN_MAX_FRAME=1MiB",
+	               (char *)"MILLRACE_DESTINATIONS={ehr: {mllp: 'h:1'}}",
+	               (char *)"MILLRACE_DESTINATIONS_TO_THE_LAB_MLLP=h:2",
+	               (char *)"MILLRACE_ROUTES=[{from: in, to: [ehr, to_the_lab]}]",
+	               NULL};
 	struct loaded l = load_text("", env, 4);
 
 	must_load(&l);
@@ -354,7 +398,7 @@ static void a_whole_hub_from_the_environment(void **state)
 
 static void a_bad_variable_is_told_by_its_name(void **state)
 {
-	char *env[] = { (char *)"MILLRACE_LISTENERS_ADT_PORT=99999", NULL };
+	char *env[] = {(char *)"MILLRACE_LISTENERS_ADT_PORT=99999", NULL};
 	struct loaded l = load_text(sample_text, env, 4);
 	const struct config_diag *d;
 
@@ -373,7 +417,8 @@ static void a_bad_variable_is_told_by_its_name(void **state)
 
 static void doubtful_variables_are_told(void **state)
 {
-	char *env[] = { (char *)"MILLRACE_LISENERS=1", (char *)"MILLRACE_LISTENERS_ADTT_PORT=77", (char *)"MILLRACE_LISTENERS_ADT_BORT=5", NULL };
+	char *env[] = {(char *)"MILLRACE_LISENERS=1", (char *)"MILLRACE_LISTENERS_ADTT_PORT=77",
+	               (char *)"MILLRACE_LISTENERS_ADT_BORT=5", NULL};
 	struct loaded l = load_text(sample_text, env, 4);
 	const struct config_diag *d;
 
@@ -392,7 +437,7 @@ static void doubtful_variables_are_told(void **state)
 static void names_with_underscores_are_found_whole(void **state)
 {
 	static const char yaml[] = "listeners: { a: { port: 1 }, a_idle: { port: 2 }, B-C: { port: 3 } }\n";
-	char *env[] = { (char *)"MILLRACE_LISTENERS_A_IDLE_PORT=8", (char *)"MILLRACE_LISTENERS_B_C_PORT=9", NULL };
+	char *env[] = {(char *)"MILLRACE_LISTENERS_A_IDLE_PORT=8", (char *)"MILLRACE_LISTENERS_B_C_PORT=9", NULL};
 	struct loaded l = load_text(yaml, env, 4);
 
 	must_load(&l);
@@ -437,8 +482,9 @@ static void workers_get_their_cpus(void **state)
 
 static void the_text_has_a_hash(void **state)
 {
-	char *env[] = { (char *)"MILLRACE_COMMIT=os", NULL };
-	struct loaded a = load_text(sample_text, NULL, 4), b = load_text(sample_text, NULL, 4), c = load_text(sample_text, env, 4);
+	char *env[] = {(char *)"MILLRACE_COMMIT=os", NULL};
+	struct loaded a = load_text(sample_text, NULL, 4), b = load_text(sample_text, NULL, 4),
+	              c = load_text(sample_text, env, 4);
 
 	assert_true(a.image->text_hash == b.image->text_hash);
 	assert_true(a.image->text_hash != c.image->text_hash);
@@ -454,7 +500,8 @@ static void a_report_in_json_is_one_object(void **state)
 	char *text = report_text(&l.report, CONFIG_JSON);
 
 	assert_non_null(strstr(text, "{\"schema\":\"millrace.config.check/1\",\"errors\":1,\"warnings\":0,"));
-	assert_non_null(strstr(text, "{\"level\":\"error\",\"code\":\"MR1008\",\"file\":\"hub.yaml\",\"line\":1,\"column\":9,"));
+	assert_non_null(
+	    strstr(text, "{\"level\":\"error\",\"code\":\"MR1008\",\"file\":\"hub.yaml\",\"line\":1,\"column\":9,"));
 	assert_non_null(strstr(text, "\"text\":\"\\\"a\\\"b\\\\\\\" is not legal here; legal: durable, os, none\""));
 	free(text);
 	loaded_free(&l);
@@ -463,23 +510,24 @@ static void a_report_in_json_is_one_object(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_sample_works_as_it_stands),
-		cmocka_unit_test(nothing_said_means_the_default),
-		cmocka_unit_test(every_default_is_as_the_manual_says),
-		cmocka_unit_test(every_setting_arrives),
-		cmocka_unit_test(json_is_read_by_the_same_reader),
-		cmocka_unit_test(files_of_a_folder_add_up),
-		cmocka_unit_test(one_thing_in_two_files_is_told_with_both_places),
-		cmocka_unit_test(what_cannot_be_read_is_told),
-		cmocka_unit_test(too_many_items_are_refused),
-		cmocka_unit_test(the_environment_goes_before_the_files),
-		cmocka_unit_test(a_whole_hub_from_the_environment),
-		cmocka_unit_test(a_bad_variable_is_told_by_its_name),
-		cmocka_unit_test(doubtful_variables_are_told),
-		cmocka_unit_test(names_with_underscores_are_found_whole),
-		cmocka_unit_test(workers_get_their_cpus),
-		cmocka_unit_test(the_text_has_a_hash),
-		cmocka_unit_test(a_report_in_json_is_one_object),
+	    cmocka_unit_test(the_sample_works_as_it_stands),
+	    cmocka_unit_test(nothing_said_means_the_default),
+	    cmocka_unit_test(every_default_is_as_the_manual_says),
+	    cmocka_unit_test(every_setting_arrives),
+	    cmocka_unit_test(auto_is_what_nothing_said_would_be),
+	    cmocka_unit_test(json_is_read_by_the_same_reader),
+	    cmocka_unit_test(files_of_a_folder_add_up),
+	    cmocka_unit_test(one_thing_in_two_files_is_told_with_both_places),
+	    cmocka_unit_test(what_cannot_be_read_is_told),
+	    cmocka_unit_test(too_many_items_are_refused),
+	    cmocka_unit_test(the_environment_goes_before_the_files),
+	    cmocka_unit_test(a_whole_hub_from_the_environment),
+	    cmocka_unit_test(a_bad_variable_is_told_by_its_name),
+	    cmocka_unit_test(doubtful_variables_are_told),
+	    cmocka_unit_test(names_with_underscores_are_found_whole),
+	    cmocka_unit_test(workers_get_their_cpus),
+	    cmocka_unit_test(the_text_has_a_hash),
+	    cmocka_unit_test(a_report_in_json_is_one_object),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

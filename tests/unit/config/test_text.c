@@ -45,8 +45,15 @@ static void durations_have_units(void **state)
 	static const struct {
 		const char *text;
 		uint64_t ns;
-	} good[] = { { "100ms", 100000000ull }, { "5s", 5000000000ull },     { "10min", 600000000000ull }, { "24h", 86400000000000ull },
-		     { "7d", 604800000000000ull }, { "3us", 3000ull }, { "9ns", 9 }, { "0", 0 }, { "0s", 0 } };
+	} good[] = {{"100ms", 100000000ull},
+	            {"5s", 5000000000ull},
+	            {"10min", 600000000000ull},
+	            {"24h", 86400000000000ull},
+	            {"7d", 604800000000000ull},
+	            {"3us", 3000ull},
+	            {"9ns", 9},
+	            {"0", 0},
+	            {"0s", 0}};
 	uint64_t n;
 
 	for (size_t i = 0; i < MR_ARRAY_LEN(good); i++) {
@@ -72,7 +79,7 @@ static void words_are_exact(void **state)
 	assert_int_equal(config_word("durable|os|none", "", &n), CONFIG_E_VALUE);
 	assert_int_equal(config_word("durable|os|none", "durable|os", &n), CONFIG_E_VALUE);
 	for (int i = 0; i < 6; i++) {
-		static const char *const words[] = { "false", "true", "no", "yes", "off", "on" };
+		static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
 
 		assert_int_equal(config_bool(words[i], &n), 0);
 		assert_int_equal(n, i & 1);
@@ -89,7 +96,7 @@ static const char *nearest(const char *text, const char *words)
 	static struct config_nearest n;
 	char room[MR_NAME_BYTES];
 
-	n = (struct config_nearest){ .text = text };
+	n = (struct config_nearest){.text = text};
 	for (uint32_t i = 0; *config_word_at(words, i, room, sizeof(room)); i++)
 		config_nearest_try(&n, room, NULL);
 	return config_nearest_found(&n) ? n.best : "";
@@ -134,7 +141,9 @@ static void the_schema_holds(void **state)
 
 		assert_true(strlen(s->path) < MR_NAME_BYTES);
 		assert_true(strlen(s->help) > 5);
-		assert_int_equal(&config_settings[i] == config_setting_at(s->scope, (uint32_t)config_setting_find(s->scope, s->path)), 1);
+		assert_int_equal(&config_settings[i] ==
+		                     config_setting_at(s->scope, (uint32_t)config_setting_find(s->scope, s->path)),
+		                 1);
 		assert_true(config_setting_find(s->scope, s->path) < CONFIG_SETTINGS_MAX);
 		if (s->initial[0] == '@')
 			assert_true(config_setting_find(CONFIG_ROOT, s->initial + 1) >= 0);
@@ -144,12 +153,9 @@ static void the_schema_holds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_have_units),
-		cmocka_unit_test(durations_have_units),
-		cmocka_unit_test(words_are_exact),
-		cmocka_unit_test(near_words_are_found_and_far_ones_not),
-		cmocka_unit_test(names_have_few_characters),
-		cmocka_unit_test(the_schema_holds),
+	    cmocka_unit_test(sizes_have_units),          cmocka_unit_test(durations_have_units),
+	    cmocka_unit_test(words_are_exact),           cmocka_unit_test(near_words_are_found_and_far_ones_not),
+	    cmocka_unit_test(names_have_few_characters), cmocka_unit_test(the_schema_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

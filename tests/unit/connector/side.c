@@ -66,7 +66,8 @@ void side_open(struct side *s)
 
 	s->link_fd = s->listen_fd = s->tail_fd = -1;
 	s->segment_bytes = 64u << 20;
-	snprintf(s->root, sizeof(s->root), "%s/millrace-connector-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	snprintf(s->root, sizeof(s->root), "%s/millrace-connector-XXXXXX",
+	         getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(s->root));
 	snprintf(s->run, sizeof(s->run), "%s/run", s->root);
 	snprintf(s->data, sizeof(s->data), "%s/data", s->root);
@@ -439,8 +440,12 @@ void side_hand_out(struct side *s)
 	memset(head, 0xff, sizeof(head));
 	for (uint32_t i = 0; i < s->messages && s->to; i++) {
 		struct side_message *m = &s->message[i];
-		struct mr_msg msg = {.kind = MR_MSG_DELIVER, .dest = m->dest, .sequence = m->sequence, .position = m->position,
-				     .bytes = m->bytes, .attempts = m->attempts};
+		struct mr_msg msg = {.kind = MR_MSG_DELIVER,
+		                     .dest = m->dest,
+		                     .sequence = m->sequence,
+		                     .position = m->position,
+		                     .bytes = m->bytes,
+		                     .attempts = m->attempts};
 
 		if (!m->result && m->sequence < head[m->dest])
 			head[m->dest] = m->sequence;
@@ -485,7 +490,8 @@ static void ring_take(struct side *s)
 
 void side_turn(struct side *s, int ms)
 {
-	struct pollfd p[2] = {{.fd = s->link_fd, .events = POLLIN}, {.fd = s->to ? s->from_event : -1, .events = POLLIN}};
+	struct pollfd p[2] = {{.fd = s->link_fd, .events = POLLIN},
+	                      {.fd = s->to ? s->from_event : -1, .events = POLLIN}};
 	eventfd_t n;
 
 	if (s->from && !mr_ring_sleep(s->from))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * side.h - the other side of a connector, for its tests: a hub's folders, a control process and a worker with a journal.
+ * side.h - the other side of a connector, for its tests: a hub's folders, a control process and a worker with a
+ * journal.
  *
  * The connector is the real program in a process of its own; what it meets here is the real link, rings and journal
  * format. Every wait has a limit that only says "it hangs": no test depends on how long anything takes.
@@ -42,7 +43,7 @@ struct side {
 	struct side_dest dest[SIDE_DESTS_MAX];
 	uint32_t dests;
 	uint8_t commit;
-	bool tail; /* the journal shows its newest bytes in memory */
+	bool tail;          /* the journal shows its newest bytes in memory */
 	uint64_t fsize_max; /* RLIMIT_FSIZE of the connector, 0: none */
 	/* the journal: one segment */
 	char *segment;
@@ -75,7 +76,7 @@ void side_open(struct side *s);
 struct mr_config_dest *side_dest_add(struct side *s, const char *name, uint8_t format);
 /** side_start - start the connector, configure it, give it rings; waits for READY if @ready. */
 void side_start(struct side *s, bool ready);
-void side_kill(struct side *s); /* kill -9 and wait; its rings are gone */
+void side_kill(struct side *s);     /* kill -9 and wait; its rings are gone */
 int side_wait_exit(struct side *s); /* exit status */
 void side_close(struct side *s);
 
@@ -98,7 +99,7 @@ void side_wait(struct side *s, const bool *flag);
 void side_wait_count(struct side *s, const uint32_t *count, uint32_t at_least);
 
 void side_say(struct side *s, enum mr_link_type type, uint32_t dest); /* PAUSE, RESUME, DRAIN */
-void side_rings_new(struct side *s); /* as if the worker had died and come back */
+void side_rings_new(struct side *s);                                  /* as if the worker had died and come back */
 void side_rings_gone(struct side *s);
 void side_link_cut(struct side *s);
 void side_link_accept(struct side *s); /* waits for the connector's HELLO */

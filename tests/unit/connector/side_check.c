@@ -103,7 +103,9 @@ void side_check_files(struct side *s, uint16_t dest)
 		struct side_message *m;
 		int end = 0;
 
-		assert_int_equal(sscanf(e[i]->d_name, "%8uT%6u.%9u-%u-%16llx.hl7%n", &day, &time, &ns, &journal, &position, &end), 5);
+		assert_int_equal(
+		    sscanf(e[i]->d_name, "%8uT%6u.%9u-%u-%16llx.hl7%n", &day, &time, &ns, &journal, &position, &end),
+		    5);
 		assert_int_equal(e[i]->d_name[end], 0);
 		assert_int_equal(journal, 0);
 		assert_true(position > before); /* names sort as the messages came */

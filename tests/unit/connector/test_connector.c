@@ -173,7 +173,8 @@ static void killed_with_a_batch_open(void **state)
 
 static void foreign_files_stay(void **state)
 {
-	static const char *const names[] = {"note.tmp", ".hidden", ".x.hl7.1.tmp", "20260101T000000.000000000-0-0000000000001000.hl7"};
+	static const char *const names[] = {"note.tmp", ".hidden", ".x.hl7.1.tmp",
+	                                    "20260101T000000.000000000-0-0000000000001000.hl7"};
 	struct side s = {.random = seed};
 	char path[500];
 
@@ -519,6 +520,31 @@ static void an_open_batch_outlives_its_worker(void **state)
 	side_close(&s);
 }
 
+/* What a worker's former life handed out is finished, and its new life hears nothing of it. */
+static void a_new_worker_hears_nothing_of_the_old_one(void **state)
+{
+	struct side s = {.random = seed};
+	uint32_t files;
+
+	side_open(&s);
+	side_dest_add(&s, "batches", MR_FILE_BATCH)->batch_interval_ns = 3600000000000u;
+	side_start(&s, true);
+	add_mixed(&s, 0, 60);
+	side_hand_out(&s);
+	while (side_metric(&s, MR_M_D_SENT, 0) < 60)
+		side_turn(&s, 1);
+	side_rings_new(&s);
+	for (uint32_t i = 0; i < 60; i++)
+		s.message[i].result = MR_RESULT_DELIVERED; /* settled otherwise: not handed out again */
+	add_mixed(&s, 0, 40);
+	side_finish_all(&s);
+	assert_int_equal(s.wrong, 0);
+	side_check_batches(&s, 0, &files);
+	assert_int_equal(files, 1);
+	assert_int_equal(side_metric(&s, MR_M_D_DELIVERED, 0), 100);
+	side_close(&s);
+}
+
 static void nobody_else_may_read_what_it_shows(void **state)
 {
 	struct side s = {.random = seed};
@@ -545,27 +571,28 @@ static void nobody_else_may_read_what_it_shows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_message_is_one_file),
-		cmocka_unit_test(old_messages_come_from_the_segment_file),
-		cmocka_unit_test(without_durability_nothing_else_changes),
-		cmocka_unit_test(large_messages_share_the_memory),
-		cmocka_unit_test(killed_at_any_moment),
-		cmocka_unit_test(killed_with_a_batch_open),
-		cmocka_unit_test(foreign_files_stay),
-		cmocka_unit_test(too_large_a_file_uses_up_its_attempts),
-		cmocka_unit_test(full_disk_waits_and_goes_on),
-		cmocka_unit_test(full_disk_under_a_batch),
-		cmocka_unit_test(a_missing_folder_is_made_and_made_again),
-		cmocka_unit_test(a_folder_that_cannot_be_made_is_waited_for),
-		cmocka_unit_test(unreadable_messages_are_dead_letters),
-		cmocka_unit_test(batches_are_closed_by_number_and_by_time),
-		cmocka_unit_test(a_batch_larger_than_the_credit_does_not_wait),
-		cmocka_unit_test(paused_destinations_start_nothing),
-		cmocka_unit_test(drain_finishes_what_was_taken),
-		cmocka_unit_test(the_control_process_may_die_and_come_back),
-		cmocka_unit_test(workers_come_and_go),
-		cmocka_unit_test(an_open_batch_outlives_its_worker),
-		cmocka_unit_test(nobody_else_may_read_what_it_shows),
+	    cmocka_unit_test(each_message_is_one_file),
+	    cmocka_unit_test(old_messages_come_from_the_segment_file),
+	    cmocka_unit_test(without_durability_nothing_else_changes),
+	    cmocka_unit_test(large_messages_share_the_memory),
+	    cmocka_unit_test(killed_at_any_moment),
+	    cmocka_unit_test(killed_with_a_batch_open),
+	    cmocka_unit_test(foreign_files_stay),
+	    cmocka_unit_test(too_large_a_file_uses_up_its_attempts),
+	    cmocka_unit_test(full_disk_waits_and_goes_on),
+	    cmocka_unit_test(full_disk_under_a_batch),
+	    cmocka_unit_test(a_missing_folder_is_made_and_made_again),
+	    cmocka_unit_test(a_folder_that_cannot_be_made_is_waited_for),
+	    cmocka_unit_test(unreadable_messages_are_dead_letters),
+	    cmocka_unit_test(batches_are_closed_by_number_and_by_time),
+	    cmocka_unit_test(a_batch_larger_than_the_credit_does_not_wait),
+	    cmocka_unit_test(paused_destinations_start_nothing),
+	    cmocka_unit_test(drain_finishes_what_was_taken),
+	    cmocka_unit_test(the_control_process_may_die_and_come_back),
+	    cmocka_unit_test(workers_come_and_go),
+	    cmocka_unit_test(an_open_batch_outlives_its_worker),
+	    cmocka_unit_test(a_new_worker_hears_nothing_of_the_old_one),
+	    cmocka_unit_test(nobody_else_may_read_what_it_shows),
 	};
 	const char *given = getenv("MILLRACE_SEED");
 	const char *filter = getenv("MILLRACE_TEST_FILTER");

@@ -432,6 +432,13 @@ class Test(unittest.TestCase):
             got, text = h.ask(method, path, body)
             self.assertEqual(got, status, (method, path))
             self.assertIn("error", json.loads(text))
+        for target in (b"/\xff\xfe", b"/v1/queue/\x80", b"/v1/queue/%ff%00%80", b"/v1/dead?destination=%c3"):
+            for where in (os.path.join(h.run, "ctl.sock"), ("127.0.0.1", h.metrics)):
+                with socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET) as s:
+                    s.connect(where)
+                    s.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    s.settimeout(LIMIT_S)
+                    self.assertIn(s.recv(12)[9:], (b"404", b"400"))
         self.assertIn('did you mean \\"ehr\\"?', h.ask("GET", "/v1/queue/erh")[1].decode())
 
     def test_metrics_pass_the_linter_in_both_forms(self):
@@ -512,7 +519,14 @@ class Test(unittest.TestCase):
 
     def test_drain_by_request(self):
         h = self.hub(workers=1, file=False).start()
+        pid = h.pids()[0]
+        os.kill(pid, signal.SIGSTOP)
         self.assertEqual(h.ask("POST", "/v1/drain")[0], 202)
+        self.assertEqual(h.status()["state"], "draining")
+        self.assertEqual(h.ask("GET", "/readyz")[0], 503)
+        h.control.send_signal(signal.SIGTERM)
+        h.wait_for(lambda: h.status()["state"] == "draining", "the signal to be no second one")
+        os.kill(pid, signal.SIGCONT)
         self.assertEqual(h.control.wait(LIMIT_S), 0)
 
     def test_a_damaged_state_file_does_not_stop_the_hub(self):

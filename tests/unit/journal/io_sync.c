@@ -34,7 +34,7 @@ uint64_t io_sync_random(struct io *io, uint64_t below)
 static void add(struct io *io, int kind, int fd, void *buf, uint32_t bytes, uint64_t offset, uint64_t tag)
 {
 	must(io->pending_count < IO_SYNC_PENDING);
-	io->pending[io->pending_count++] = (struct io_sync_request){ kind, fd, buf, bytes, offset, tag };
+	io->pending[io->pending_count++] = (struct io_sync_request){kind, fd, buf, bytes, offset, tag};
 }
 
 void io_write(struct io *io, int fd, const void *buf, uint32_t bytes, uint64_t offset, uint64_t tag)
@@ -95,7 +95,7 @@ int io_wait(struct io *io, uint64_t timeout_ns, const struct io_event **ret_even
 			io->pending[kept++] = r;
 			continue;
 		}
-		io->events[done] = (struct io_event){ .type = IO_FILE, .tag = r.tag };
+		io->events[done] = (struct io_event){.type = IO_FILE, .tag = r.tag};
 		io->events[done++].result = carry_out(io, &r);
 	}
 	io->pending_count = kept;

@@ -66,7 +66,7 @@ void book_clear(struct book *b)
 }
 
 static void on_message(void *arg, uint64_t position, const struct mr_rec *rec, const struct mr_rec_message *m,
-		       const uint16_t *dests)
+                       const uint16_t *dests)
 {
 	struct rig *r = arg;
 	struct book_message *b;
@@ -106,7 +106,7 @@ void rig_init(struct rig *r, uint64_t seed)
 	r->cfg.c.retain_ns = 3600ull * 1000000000;
 	io_sync_init(&r->io, seed);
 	r->seed = seed;
-	r->callbacks = (struct journal_found){ on_message, on_outcome, r };
+	r->callbacks = (struct journal_found){on_message, on_outcome, r};
 	r->buf = malloc(70 * MIB);
 	assert_non_null(r->buf);
 }
@@ -137,8 +137,12 @@ void rig_free(struct rig *r)
 
 int rig_open(struct rig *r, bool adopted)
 {
-	struct journal_params p = { .folder = r->folder, .core = 3, .cfg = &r->cfg.c, .region = r->region,
-				    .adopted = adopted, .io_tag = 0xab0000 };
+	struct journal_params p = {.folder = r->folder,
+	                           .core = 3,
+	                           .cfg = &r->cfg.c,
+	                           .region = r->region,
+	                           .adopted = adopted,
+	                           .io_tag = 0xab0000};
 
 	book_clear(&r->found);
 	memset(&r->recovery, 0, sizeof(r->recovery));
@@ -191,7 +195,7 @@ void rig_payload(uint64_t hash, char *buf, uint32_t bytes)
 bool rig_put(struct rig *r, uint32_t bytes, uint64_t dest_mask)
 {
 	uint32_t n = (uint32_t)__builtin_popcountll(dest_mask);
-	struct mr_rec_message m = { .payload_bytes = bytes, .dest_count = (uint16_t)n, .code = { 'A', 'A' } };
+	struct mr_rec_message m = {.payload_bytes = bytes, .dest_count = (uint16_t)n, .code = {'A', 'A'}};
 	struct book_message *b;
 
 	if (journal_room(r->j, bytes, n) != JOURNAL_ROOM)
@@ -215,7 +219,7 @@ bool rig_put(struct rig *r, uint32_t bytes, uint64_t dest_mask)
 
 bool rig_outcome(struct rig *r, struct book_message *m, uint32_t i, uint8_t result)
 {
-	struct mr_rec_outcome o = { .position = m->position, .dest = m->dests[i], .result = result, .attempts = 1 };
+	struct mr_rec_outcome o = {.position = m->position, .dest = m->dests[i], .result = result, .attempts = 1};
 	uint64_t after = journal_append_outcomes(r->j, &o, 1);
 
 	if (!after)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rig.h - what the journal's tests share: a configuration, a folder, a journal with its io, and a book of what was put in. */
+/* rig.h - what the journal's tests share: a configuration, a folder, a journal with its io, and a book of what was put
+ * in. */
 #ifndef RIG_H
 #define RIG_H
 
@@ -32,11 +33,11 @@ void rig_config_set(struct rig_config *c, const char *dests);
 
 struct book_message { /* what the test put in, or what recovery said */
 	uint64_t position, after;
-	uint64_t hash;   /* of the payload */
+	uint64_t hash; /* of the payload */
 	uint32_t bytes;
 	uint16_t listener, dest_count;
 	uint16_t dests[MR_MSG_DESTS_MAX];
-	uint64_t done; /* bit i: an outcome finished dests[i] */
+	uint64_t done;          /* bit i: an outcome finished dests[i] */
 	uint64_t done_after[8]; /* position after the record of the outcome, for the first 8 */
 	uint64_t key, id_hash, time_ns;
 };

@@ -32,14 +32,14 @@ static void work(struct rig *r, int steps)
 
 		if (what < 5) {
 			rig_put(r, (uint32_t)io_sync_random(&r->io, io_sync_random(&r->io, 20) ? 3000 : 150000),
-				io_sync_random(&r->io, 16));
+			        io_sync_random(&r->io, 16));
 		} else if (what < 8 && r->put.count) {
 			struct book_message *m = &r->put.m[io_sync_random(&r->io, r->put.count)];
 
 			for (uint32_t k = 0; k < m->dest_count; k++)
 				if (!(m->done >> k & 1))
-					rig_outcome(r, m, k, io_sync_random(&r->io, 9) ? MR_RESULT_DELIVERED :
-												     MR_RESULT_DEAD);
+					rig_outcome(r, m, k,
+					            io_sync_random(&r->io, 9) ? MR_RESULT_DELIVERED : MR_RESULT_DEAD);
 		} else {
 			r->io.now_ns += io_sync_random(&r->io, 30000000);
 			rig_turn(r);
@@ -74,8 +74,8 @@ static void compare_after_crash(struct rig *r, uint64_t durable)
 			assert_int_equal(f->key, m->key);
 			assert_int_equal(f->dest_count, m->dest_count);
 			assert_memory_equal(f->dests, m->dests, m->dest_count * sizeof(*m->dests));
-			assert_int_equal(f->done & sure, sure);       /* nothing durable is forgotten */
-			assert_int_equal(f->done & ~m->done, 0);      /* nothing is made up */
+			assert_int_equal(f->done & sure, sure);  /* nothing durable is forgotten */
+			assert_int_equal(f->done & ~m->done, 0); /* nothing is made up */
 			rig_check_payload(r, m);
 			m->done = f->done;
 			for (uint32_t k = 0; k < m->dest_count; k++)
@@ -171,7 +171,7 @@ static struct harm do_harm(struct rig *r)
 	char names[64][80], path[128], b[20000];
 	struct io *io = &r->io;
 	size_t i = pick_file(r, io, names, 64);
-	struct harm h = { 0 };
+	struct harm h = {0};
 	uint64_t size, at, bytes = 1 + io_sync_random(io, io_sync_random(io, 2) ? 16 : sizeof(b)), sequence;
 	struct stat st;
 	int fd;
@@ -290,7 +290,8 @@ static void one_damage(uint64_t seed)
 	rig_settle(&r);
 	for (size_t i = 0; i < r.put.count; i++) /* their length is known again */
 		if (!r.put.m[i].after)
-			r.put.m[i].after = r.put.m[i].position + mr_rec_payload_offset(r.put.m[i].dest_count) + r.put.m[i].bytes;
+			r.put.m[i].after =
+			    r.put.m[i].position + mr_rec_payload_offset(r.put.m[i].dest_count) + r.put.m[i].bytes;
 	end = journal_appended(r.j) + MR_JOURNAL_BLOCK; /* the last word is said when it closes */
 	rig_close(&r);
 	h = do_harm(&r);
@@ -323,9 +324,9 @@ static void damage_anywhere_is_found_and_contained(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(power_cuts_lose_nothing_durable),
-		cmocka_unit_test(crashes_in_a_row),
-		cmocka_unit_test(damage_anywhere_is_found_and_contained),
+	    cmocka_unit_test(power_cuts_lose_nothing_durable),
+	    cmocka_unit_test(crashes_in_a_row),
+	    cmocka_unit_test(damage_anywhere_is_found_and_contained),
 	};
 
 	if (argc > 1) { /* one damage case again, by its seed */

@@ -236,14 +236,14 @@ static void large_messages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(crc_is_the_published_one),
-		cmocka_unit_test(crc_fast_equals_slow_at_every_length),
-		cmocka_unit_test(a_new_journal_is_empty_and_ready),
-		cmocka_unit_test(durable_comes_after_the_write_and_not_before),
-		cmocka_unit_test(a_gap_keeps_what_follows_from_being_durable),
-		cmocka_unit_test(group_commit_gathers_while_a_write_is_in_flight),
-		cmocka_unit_test(put_in_is_found_again),
-		cmocka_unit_test(large_messages),
+	    cmocka_unit_test(crc_is_the_published_one),
+	    cmocka_unit_test(crc_fast_equals_slow_at_every_length),
+	    cmocka_unit_test(a_new_journal_is_empty_and_ready),
+	    cmocka_unit_test(durable_comes_after_the_write_and_not_before),
+	    cmocka_unit_test(a_gap_keeps_what_follows_from_being_durable),
+	    cmocka_unit_test(group_commit_gathers_while_a_write_is_in_flight),
+	    cmocka_unit_test(put_in_is_found_again),
+	    cmocka_unit_test(large_messages),
 	};
 
 	return cmocka_run_group_tests_name("journal", tests, NULL, NULL);

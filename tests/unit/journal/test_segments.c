@@ -85,17 +85,67 @@ static void an_unfinished_message_is_never_recycled(void **state)
 	r.cfg.c.journal_bytes_max = 8 * MIB;
 	assert_int_equal(rig_open(&r, false), 0);
 	assert_true(put_or_wait(&r, 5000, 1, 100));
-	for (int i = 1; put_or_wait(&r, 100000, 2, 400); i++) {
+	for (int i = 1; i < 200; i++) { /* 20 MB past it */
+		assert_true(put_or_wait(&r, 100000, 2, 1000));
 		finish(&r, &r.put.m[i]);
-		assert_true(i < 200);
 	}
 	rig_check_payload(&r, &r.put.m[0]);
 	assert_true(rig_files(&r, ".seg") <= 8);
+	while (put_or_wait(&r, 100000, 2, 400)) /* and now without end */
+		assert_true(r.put.count < 400);
 	assert_int_equal(journal_room(r.j, 100000, 1), JOURNAL_FULL);
-	finish(&r, &r.put.m[0]); /* outcomes still have their place */
+	assert_true(rig_files(&r, ".seg") <= 8);
+	for (size_t i = 0; i < r.put.count; i++) {
+		if (i == 0 || i >= 200)
+			rig_check_payload(&r, &r.put.m[i]);
+		finish(&r, &r.put.m[i]); /* outcomes still have their place */
+	}
 	assert_true(put_or_wait(&r, 100000, 2, 2000)); /* and then it goes on by itself */
 	reopen(&r, 0);
 	assert_int_equal(r.found.count, 1);
+	rig_free(&r);
+}
+
+/* One dead letter must not keep everything that came after it, nor must what goes be forgotten. */
+static void a_dead_letter_keeps_its_own_segment_only(void **state)
+{
+	struct rig r;
+	size_t n;
+
+	rig_init(&r, 20);
+	r.cfg.c.retain_ns = 0;
+	assert_int_equal(rig_open(&r, false), 0);
+	for (int i = 0; i < 40; i++)
+		assert_true(put_or_wait(&r, 20000, 3, 1000)); /* most of them in the dead letter's segment */
+	assert_true(rig_outcome(&r, &r.put.m[7], 0, MR_RESULT_DEAD));
+	assert_true(rig_outcome(&r, &r.put.m[7], 1, MR_RESULT_DELIVERED));
+	for (int i = 40; i < 120; i++) /* the others finish one segment later */
+		assert_true(put_or_wait(&r, 20000, 3, 1000));
+	for (int i = 0; i < 120; i++)
+		if (i != 7)
+			finish(&r, &r.put.m[i]);
+	for (int round = 0; round < 4; round++) {
+		n = r.put.count;
+		for (size_t i = n; i < n + 600; i++) {
+			assert_true(put_or_wait(&r, 20000, 3, 1000));
+			finish(&r, &r.put.m[i]);
+			turn(&r);
+		}
+		rig_settle(&r);
+		assert_true(rig_files(&r, ".seg") <= 11);
+		reopen(&r, 0);
+		assert_int_equal(r.recovery.corrupt_position, UINT64_MAX);
+		assert_int_equal(r.found.count, 1); /* the dead letter, and nothing else */
+		assert_int_equal(r.found.m[0].position, r.put.m[7].position);
+		assert_int_equal(r.found.m[0].done, 2);
+		rig_check_payload(&r, &r.put.m[7]);
+		pin_pending(&r);
+	}
+	assert_true(rig_outcome(&r, &r.put.m[7], 0, MR_RESULT_DISCARDED));
+	rig_settle(&r);
+	assert_true(rig_files(&r, ".seg") <= 8);
+	reopen(&r, 0);
+	assert_int_equal(r.found.count, 0);
 	rig_free(&r);
 }
 
@@ -227,11 +277,11 @@ static void names_are_translated_to_the_present_configuration(void **state)
 
 	rig_init(&r, 8);
 	assert_int_equal(rig_open(&r, false), 0);
-	assert_true(put_or_wait(&r, 500, 0xf, 10)); /* to a b c d */
+	assert_true(put_or_wait(&r, 500, 0xf, 10));                        /* to a b c d */
 	assert_true(rig_outcome(&r, &r.put.m[0], 1, MR_RESULT_DELIVERED)); /* b */
 	rig_config_set(&r.cfg, "d x a");
 	assert_int_equal(journal_set_config(r.j, &r.cfg.c), 0);
-	assert_true(put_or_wait(&r, 500, 3, 10)); /* to d x */
+	assert_true(put_or_wait(&r, 500, 3, 10));                          /* to d x */
 	assert_true(rig_outcome(&r, &r.put.m[1], 1, MR_RESULT_DELIVERED)); /* x */
 	rig_settle(&r);
 	rig_close(&r);
@@ -268,7 +318,7 @@ static void names_are_translated_to_the_present_configuration(void **state)
 static void dead_letters_and_their_return_are_kept(void **state)
 {
 	struct rig r;
-	struct mr_rec_outcome o = { .result = MR_RESULT_DISCARDED };
+	struct mr_rec_outcome o = {.result = MR_RESULT_DISCARDED};
 
 	rig_init(&r, 9);
 	assert_int_equal(rig_open(&r, false), 0);
@@ -416,7 +466,8 @@ static void the_state_file_only_saves_time(void **state)
 	rig_close(&r);
 	rig_path(&r, "state", path);
 	assert_int_equal(stat(path, &st), 0);
-	r.io.realtime_ns = 4000000000ull * 1000000000ull; /* the files are old: only the state keeps them from being read */
+	r.io.realtime_ns =
+	    4000000000ull * 1000000000ull; /* the files are old: only the state keeps them from being read */
 	assert_int_equal(rig_open(&r, false), 0);
 	assert_int_equal(r.found.count, 1);
 	with = r.recovery.bytes_read;
@@ -509,7 +560,8 @@ static void a_reader_is_never_given_another_message(void **state)
 		assert_true(put_or_wait(&r, 40000, 1, 1000));
 		while (journal_durable(r.j) < r.put.m[i].after)
 			turn(&r);
-		assert_int_equal(mr_reader_message(reader, r.put.m[i].position, b, MIB, &bytes), 0); /* keeps the file open */
+		assert_int_equal(mr_reader_message(reader, r.put.m[i].position, b, MIB, &bytes),
+		                 0); /* keeps the file open */
 		finish(&r, &r.put.m[i]);
 	}
 	for (int i = 0; i < 300; i++) {
@@ -565,32 +617,33 @@ static void a_million_pending_messages_come_back(void **state)
 	for (size_t i = 0; i < n; i++)
 		assert_int_equal(r.found.m[i].position, r.put.m[i].position);
 	print_message("recovered in %llu ms, read %llu MB\n", (unsigned long long)r.recovery.duration_ns / 1000000,
-		      (unsigned long long)r.recovery.bytes_read / 1000000);
+	              (unsigned long long)r.recovery.bytes_read / 1000000);
 	rig_free(&r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(done_segments_are_recycled_without_growing),
-		cmocka_unit_test(an_unfinished_message_is_never_recycled),
-		cmocka_unit_test(retention_keeps_by_time_and_by_size),
-		cmocka_unit_test(a_full_disk_refuses_messages_but_not_outcomes),
-		cmocka_unit_test(too_little_free_space_refuses_at_once),
-		cmocka_unit_test(failed_writes_are_tried_again),
-		cmocka_unit_test(a_dead_disk_is_said_to_be_dead),
-		cmocka_unit_test(names_are_translated_to_the_present_configuration),
-		cmocka_unit_test(dead_letters_and_their_return_are_kept),
-		cmocka_unit_test(the_duplicate_window_tells_finished_messages_too),
-		cmocka_unit_test(an_orphan_takes_outcomes_and_nothing_else),
-		cmocka_unit_test(an_index_saves_reading_and_is_never_needed),
-		cmocka_unit_test(a_damaged_index_is_not_believed),
-		cmocka_unit_test(the_state_file_only_saves_time),
-		cmocka_unit_test(a_missing_segment_is_reported_and_the_rest_is_taken_up),
-		cmocka_unit_test(readers_follow_a_living_writer),
-		cmocka_unit_test(a_reader_is_never_given_another_message),
-		cmocka_unit_test(the_weaker_commit_modes),
-		cmocka_unit_test(a_million_pending_messages_come_back),
+	    cmocka_unit_test(done_segments_are_recycled_without_growing),
+	    cmocka_unit_test(an_unfinished_message_is_never_recycled),
+	    cmocka_unit_test(a_dead_letter_keeps_its_own_segment_only),
+	    cmocka_unit_test(retention_keeps_by_time_and_by_size),
+	    cmocka_unit_test(a_full_disk_refuses_messages_but_not_outcomes),
+	    cmocka_unit_test(too_little_free_space_refuses_at_once),
+	    cmocka_unit_test(failed_writes_are_tried_again),
+	    cmocka_unit_test(a_dead_disk_is_said_to_be_dead),
+	    cmocka_unit_test(names_are_translated_to_the_present_configuration),
+	    cmocka_unit_test(dead_letters_and_their_return_are_kept),
+	    cmocka_unit_test(the_duplicate_window_tells_finished_messages_too),
+	    cmocka_unit_test(an_orphan_takes_outcomes_and_nothing_else),
+	    cmocka_unit_test(an_index_saves_reading_and_is_never_needed),
+	    cmocka_unit_test(a_damaged_index_is_not_believed),
+	    cmocka_unit_test(the_state_file_only_saves_time),
+	    cmocka_unit_test(a_missing_segment_is_reported_and_the_rest_is_taken_up),
+	    cmocka_unit_test(readers_follow_a_living_writer),
+	    cmocka_unit_test(a_reader_is_never_given_another_message),
+	    cmocka_unit_test(the_weaker_commit_modes),
+	    cmocka_unit_test(a_million_pending_messages_come_back),
 	};
 
 	return cmocka_run_group_tests_name("journal segments", tests, NULL, NULL);

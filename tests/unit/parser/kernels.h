@@ -17,7 +17,7 @@
 
 static inline int run_on_every_kernel(const char *group, const struct CMUnitTest *tests, size_t count)
 {
-	static const char *const names[] = { "scalar", "sse2", "avx2", "avx512", "neon" };
+	static const char *const names[] = {"scalar", "sse2", "avx2", "avx512", "neon"};
 	int failed = 0;
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -26,12 +26,12 @@ static void read_in_pieces(const char *text, uint32_t bytes, uint32_t piece, cha
 			have = have + piece < bytes ? have + piece : bytes;
 			continue;
 		}
-		*out++ = item.status == HL7_BATCH_MESSAGE ? 'M' :
-			 item.status == HL7_BATCH_OTHER	  ? 'O' :
-			 item.name == hl7_name("FHS")	  ? 'F' :
-			 item.name == hl7_name("BHS")	  ? 'B' :
-			 item.name == hl7_name("BTS")	  ? 'b' :
-							    'f';
+		*out++ = item.status == HL7_BATCH_MESSAGE ? 'M'
+		         : item.status == HL7_BATCH_OTHER ? 'O'
+		         : item.name == hl7_name("FHS")   ? 'F'
+		         : item.name == hl7_name("BHS")   ? 'B'
+		         : item.name == hl7_name("BTS")   ? 'b'
+		                                          : 'f';
 		if (item.rc)
 			*out++ = '!';
 		if (item.status == HL7_BATCH_MESSAGE)
@@ -47,20 +47,20 @@ static void streams_are_taken_apart(void **state)
 	static const struct {
 		const char *text, *items;
 	} want[] = {
-		{ "", "" },
-		{ "\r\n\r\n", "" },
-		{ "MSH|^~\\&|A\rPID|1\r", "M" },
-		{ "\xef\xbb\xbfMSH|^~\\&|A\r\nPID|1\r\n\r\nMSH|^~\\&|B", "MM" },
-		{ "FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rBTS|2\rFTS|1\r", "FBMMbf" },
-		{ "FHS|^~\\&\nBHS|^~\\&\nMSH|^~\\&|A\nBTS|2\nBHS|^~\\&\nBTS|0\nFTS|2\n", "FBMb!Bbf" },
-		{ "BHS|^~\\&\rMSH|^~\\&|A\rBTS", "BMb" },
-		{ "BHS|^~\\&\rMSH|^~\\&|A\rBTS\r", "BMb" },
-		{ "BHS|^~\\&\rBHS|^~\\&\rFTS|9\r", "BB!f!" },
-		{ "FHS|^~\\&\rFHS|^~\\&\rBTS|\rFTS\r", "FF!b!f" },
-		{ "# a note\nand one more\nMSH|^~\\&|A\nMSHX\nMS\n", "OOM" },
-		{ "PID|1\rMSH", "OO" },
-		{ "x", "O" },
-		{ "MSH|^~\\&|A\rOBX|1|TX|||FHS|\rFTSx|\rZBH|MSH|\r", "M" },
+	    {"", ""},
+	    {"\r\n\r\n", ""},
+	    {"MSH|^~\\&|A\rPID|1\r", "M"},
+	    {"\xef\xbb\xbfMSH|^~\\&|A\r\nPID|1\r\n\r\nMSH|^~\\&|B", "MM"},
+	    {"FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rBTS|2\rFTS|1\r", "FBMMbf"},
+	    {"FHS|^~\\&\nBHS|^~\\&\nMSH|^~\\&|A\nBTS|2\nBHS|^~\\&\nBTS|0\nFTS|2\n", "FBMb!Bbf"},
+	    {"BHS|^~\\&\rMSH|^~\\&|A\rBTS", "BMb"},
+	    {"BHS|^~\\&\rMSH|^~\\&|A\rBTS\r", "BMb"},
+	    {"BHS|^~\\&\rBHS|^~\\&\rFTS|9\r", "BB!f!"},
+	    {"FHS|^~\\&\rFHS|^~\\&\rBTS|\rFTS\r", "FF!b!f"},
+	    {"# a note\nand one more\nMSH|^~\\&|A\nMSHX\nMS\n", "OOM"},
+	    {"PID|1\rMSH", "OO"},
+	    {"x", "O"},
+	    {"MSH|^~\\&|A\rOBX|1|TX|||FHS|\rFTSx|\rZBH|MSH|\r", "M"},
 	};
 
 	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
@@ -81,7 +81,7 @@ static void a_long_message_is_scanned_once(void **state)
 {
 	char *text = malloc(1 << 20);
 	uint32_t bytes = (uint32_t)sprintf(text, "MSH|^~\\&|A\r"), scanned = 0, last = 0;
-	struct hl7_batch b = { 0 };
+	struct hl7_batch b = {0};
 	struct hl7_batch_item item;
 
 	memset(text + bytes, 'x', 300000); /* a line that many pieces do not end */
@@ -104,8 +104,8 @@ static void a_long_message_is_scanned_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(streams_are_taken_apart),
-		cmocka_unit_test(a_long_message_is_scanned_once),
+	    cmocka_unit_test(streams_are_taken_apart),
+	    cmocka_unit_test(a_long_message_is_scanned_once),
 	};
 
 	return RUN_ON_EVERY_KERNEL("batch", tests);

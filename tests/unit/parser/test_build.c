@@ -31,7 +31,7 @@ static void a_message_is_written_front_to_back(void **state)
 
 static void what_cannot_be_written_is_refused(void **state)
 {
-	static const struct hl7_delims only_component = { '|', '^', 0, 0, 0, 0 };
+	static const struct hl7_delims only_component = {'|', '^', 0, 0, 0, 0};
 	char out[64];
 	struct hl7_build b;
 
@@ -74,31 +74,31 @@ static void an_edit_changes_only_what_it_names(void **state)
 		int kind;
 		const char *path, *value, *result;
 	} want[] = {
-		{ HL7_EDIT_SET, "PID-3.1", "N", "MSH|^~\\&|A|B\rPID|1||N^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "PID-3", "N", "MSH|^~\\&|A|B\rPID|1||N||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "PID-3[2].2.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "PID-3[3].2.2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e~^&N||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "PID-7.2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x||^N\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "PID-2.1.2", "N", "MSH|^~\\&|A|B\rPID|1|&N|a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "OBX(2)-1", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|N\r" },
-		{ HL7_EDIT_SET, "MSH-3", "N", "MSH|^~\\&|N|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "MSH-6", "N", "MSH|^~\\&|A|B||N\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_SET, "OBX", "OBX|N|", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|N|\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "PID-3[1]", "N", "MSH|^~\\&|A|B\rPID|1||N~a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "PID-3[3]", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e~N||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "PID-3", "N", "MSH|^~\\&|A|B\rPID|1||N|a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "PID-3[2].2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^N^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "OBX(2)", "OBX|N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|N\rOBX|2\r" },
-		{ HL7_EDIT_INSERT, "OBX(3)", "OBX|N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\rOBX|N\r" },
-		{ HL7_EDIT_DELETE, "PID-3[1]", "", "MSH|^~\\&|A|B\rPID|1||c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "PID-3[2]", "", "MSH|^~\\&|A|B\rPID|1||a^b||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "PID-3[2].2.1", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "PID-1", "", "MSH|^~\\&|A|B\rPID||a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "PID-5[1].1", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "PID-9.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "ZZZ-9.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r" },
-		{ HL7_EDIT_DELETE, "OBX(2)", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\r" },
-		{ HL7_EDIT_DELETE, "PID", "", "MSH|^~\\&|A|B\rOBX|1\rOBX|2\r" },
+	    {HL7_EDIT_SET, "PID-3.1", "N", "MSH|^~\\&|A|B\rPID|1||N^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "PID-3", "N", "MSH|^~\\&|A|B\rPID|1||N||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "PID-3[2].2.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "PID-3[3].2.2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e~^&N||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "PID-7.2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x||^N\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "PID-2.1.2", "N", "MSH|^~\\&|A|B\rPID|1|&N|a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "OBX(2)-1", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|N\r"},
+	    {HL7_EDIT_SET, "MSH-3", "N", "MSH|^~\\&|N|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "MSH-6", "N", "MSH|^~\\&|A|B||N\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_SET, "OBX", "OBX|N|", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|N|\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "PID-3[1]", "N", "MSH|^~\\&|A|B\rPID|1||N~a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "PID-3[3]", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e~N||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "PID-3", "N", "MSH|^~\\&|A|B\rPID|1||N|a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "PID-3[2].2", "N", "MSH|^~\\&|A|B\rPID|1||a^b~c^N^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "OBX(2)", "OBX|N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|N\rOBX|2\r"},
+	    {HL7_EDIT_INSERT, "OBX(3)", "OBX|N", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\rOBX|N\r"},
+	    {HL7_EDIT_DELETE, "PID-3[1]", "", "MSH|^~\\&|A|B\rPID|1||c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "PID-3[2]", "", "MSH|^~\\&|A|B\rPID|1||a^b||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "PID-3[2].2.1", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "PID-1", "", "MSH|^~\\&|A|B\rPID||a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "PID-5[1].1", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "PID-9.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "ZZZ-9.2", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\rOBX|2\r"},
+	    {HL7_EDIT_DELETE, "OBX(2)", "", "MSH|^~\\&|A|B\rPID|1||a^b~c^d&e||x\rOBX|1\r"},
+	    {HL7_EDIT_DELETE, "PID", "", "MSH|^~\\&|A|B\rOBX|1\rOBX|2\r"},
 	};
 	static uint32_t mem[2048] __attribute__((aligned(16)));
 	struct hl7_index ix;
@@ -127,12 +127,12 @@ static void edits_that_make_no_sense(void **state)
 		const char *path, *value;
 		int rc;
 	} want[] = {
-		{ HL7_EDIT_SET, "ZZZ-1", "x", -ENOENT },	  { HL7_EDIT_SET, "ZZZ", "x", -ENOENT },
-		{ HL7_EDIT_DELETE, "ZZZ", "", -ENOENT },	  { HL7_EDIT_SET, "OBX(*)-1", "x", HL7_E_PATH },
-		{ HL7_EDIT_SET, "PID-3[*].1", "x", HL7_E_PATH },  { HL7_EDIT_SET, "MSH-1", "x", HL7_E_DELIM },
-		{ HL7_EDIT_DELETE, "MSH-2", "", HL7_E_DELIM },	  { HL7_EDIT_SET, "PID-3", "a|b", HL7_E_ORDER },
-		{ HL7_EDIT_SET, "PID-3", "a\rb", HL7_E_ORDER },	  { HL7_EDIT_SET, "PID", "PID|\n", HL7_E_ORDER },
-		{ HL7_EDIT_SET, "PID-1.1.2", "x", HL7_E_DELIM },  { HL7_EDIT_INSERT, "PID-1[1].1.1", "x", HL7_E_DELIM },
+	    {HL7_EDIT_SET, "ZZZ-1", "x", -ENOENT},         {HL7_EDIT_SET, "ZZZ", "x", -ENOENT},
+	    {HL7_EDIT_DELETE, "ZZZ", "", -ENOENT},         {HL7_EDIT_SET, "OBX(*)-1", "x", HL7_E_PATH},
+	    {HL7_EDIT_SET, "PID-3[*].1", "x", HL7_E_PATH}, {HL7_EDIT_SET, "MSH-1", "x", HL7_E_DELIM},
+	    {HL7_EDIT_DELETE, "MSH-2", "", HL7_E_DELIM},   {HL7_EDIT_SET, "PID-3", "a|b", HL7_E_ORDER},
+	    {HL7_EDIT_SET, "PID-3", "a\rb", HL7_E_ORDER},  {HL7_EDIT_SET, "PID", "PID|\n", HL7_E_ORDER},
+	    {HL7_EDIT_SET, "PID-1.1.2", "x", HL7_E_DELIM}, {HL7_EDIT_INSERT, "PID-1[1].1.1", "x", HL7_E_DELIM},
 	};
 	static uint32_t mem[2048] __attribute__((aligned(16)));
 	struct hl7_index ix;
@@ -169,11 +169,9 @@ static void line_ends_are_those_of_the_message(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_message_is_written_front_to_back),
-		cmocka_unit_test(what_cannot_be_written_is_refused),
-		cmocka_unit_test(an_edit_changes_only_what_it_names),
-		cmocka_unit_test(edits_that_make_no_sense),
-		cmocka_unit_test(line_ends_are_those_of_the_message),
+	    cmocka_unit_test(a_message_is_written_front_to_back), cmocka_unit_test(what_cannot_be_written_is_refused),
+	    cmocka_unit_test(an_edit_changes_only_what_it_names), cmocka_unit_test(edits_that_make_no_sense),
+	    cmocka_unit_test(line_ends_are_those_of_the_message),
 	};
 
 	return cmocka_run_group_tests_name("build", tests, NULL, NULL);

@@ -38,22 +38,22 @@ static void bytes_that_cannot_be_are_found(void **state)
 		const char *bytes;
 		int offset; /* -1 = fine */
 	} want[] = {
-		{ HL7_CHARSET_ASCII, "a long stretch of plain text", -1 },
-		{ HL7_CHARSET_ASCII, "a long stretch of plain te\xc3\xbct", 26 },
-		{ HL7_CHARSET_UTF8, "M\xc3\xbcller \xe2\x82\xac \xf0\x9f\x98\x80", -1 },
-		{ HL7_CHARSET_UTF8, "M\xfcller", 1 },
-		{ HL7_CHARSET_UTF8, "x\xc0\xaf", 1 },         /* too long a form */
-		{ HL7_CHARSET_UTF8, "x\xe0\x80\xaf", 1 },
-		{ HL7_CHARSET_UTF8, "x\xed\xa0\x80", 1 },     /* a surrogate */
-		{ HL7_CHARSET_UTF8, "x\xf4\x90\x80\x80", 1 }, /* beyond U+10FFFF */
-		{ HL7_CHARSET_UTF8, "x\xf0\x80\x80\x80", 1 },
-		{ HL7_CHARSET_UTF8, "x\xf5\x80\x80\x80", 1 },
-		{ HL7_CHARSET_UTF8, "cut \xe2\x82", 4 },
-		{ HL7_CHARSET_8859_1, "M\xfcller", -1 },
-		{ HL7_CHARSET_8859_1, "price \x80", 6 }, /* Windows-1252 */
-		{ HL7_CHARSET_JIS_X0208, "\033$B%\"\033(B", -1 },
-		{ HL7_CHARSET_GB18030, "\x81\x30", -1 },
-		{ HL7_CHARSET_NONE, "\xff", -1 },
+	    {HL7_CHARSET_ASCII, "a long stretch of plain text", -1},
+	    {HL7_CHARSET_ASCII, "a long stretch of plain te\xc3\xbct", 26},
+	    {HL7_CHARSET_UTF8, "M\xc3\xbcller \xe2\x82\xac \xf0\x9f\x98\x80", -1},
+	    {HL7_CHARSET_UTF8, "M\xfcller", 1},
+	    {HL7_CHARSET_UTF8, "x\xc0\xaf", 1}, /* too long a form */
+	    {HL7_CHARSET_UTF8, "x\xe0\x80\xaf", 1},
+	    {HL7_CHARSET_UTF8, "x\xed\xa0\x80", 1},     /* a surrogate */
+	    {HL7_CHARSET_UTF8, "x\xf4\x90\x80\x80", 1}, /* beyond U+10FFFF */
+	    {HL7_CHARSET_UTF8, "x\xf0\x80\x80\x80", 1},
+	    {HL7_CHARSET_UTF8, "x\xf5\x80\x80\x80", 1},
+	    {HL7_CHARSET_UTF8, "cut \xe2\x82", 4},
+	    {HL7_CHARSET_8859_1, "M\xfcller", -1},
+	    {HL7_CHARSET_8859_1, "price \x80", 6}, /* Windows-1252 */
+	    {HL7_CHARSET_JIS_X0208, "\033$B%\"\033(B", -1},
+	    {HL7_CHARSET_GB18030, "\x81\x30", -1},
+	    {HL7_CHARSET_NONE, "\xff", -1},
 	};
 
 	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
@@ -80,9 +80,9 @@ static void bytes_are_guessed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_of_table_0211_and_common_spellings),
-		cmocka_unit_test(bytes_that_cannot_be_are_found),
-		cmocka_unit_test(bytes_are_guessed),
+	    cmocka_unit_test(names_of_table_0211_and_common_spellings),
+	    cmocka_unit_test(bytes_that_cannot_be_are_found),
+	    cmocka_unit_test(bytes_are_guessed),
 	};
 
 	return cmocka_run_group_tests_name("charset", tests, NULL, NULL);

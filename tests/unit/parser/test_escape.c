@@ -5,23 +5,23 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const struct hl7_delims usual = { '|', '^', '~', '\\', '&', '#' };
+static const struct hl7_delims usual = {'|', '^', '~', '\\', '&', '#'};
 
 static void sequences_are_resolved(void **state)
 {
 	static const struct {
 		const char *in, *out;
 	} want[] = {
-		{ "", "" },
-		{ "plain", "plain" },
-		{ "a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f\\P\\", "a|b^c&d~e\\f#" },
-		{ "\\X41\\\\X0d0A\\", "A\r\n" },
-		{ "\\X4\\\\XG1\\\\X\\", "\\X4\\\\XG1\\\\X\\" },
-		{ "\\H\\bold\\N\\ \\.br\\ \\C2842\\ \\Zown\\", "\\H\\bold\\N\\ \\.br\\ \\C2842\\ \\Zown\\" },
-		{ "C:\\no end", "C:\\no end" },
-		{ "\\", "\\" },
-		{ "a\\\\b", "a\\\\b" },
-		{ "\\f\\", "\\f\\" },
+	    {"", ""},
+	    {"plain", "plain"},
+	    {"a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f\\P\\", "a|b^c&d~e\\f#"},
+	    {"\\X41\\\\X0d0A\\", "A\r\n"},
+	    {"\\X4\\\\XG1\\\\X\\", "\\X4\\\\XG1\\\\X\\"},
+	    {"\\H\\bold\\N\\ \\.br\\ \\C2842\\ \\Zown\\", "\\H\\bold\\N\\ \\.br\\ \\C2842\\ \\Zown\\"},
+	    {"C:\\no end", "C:\\no end"},
+	    {"\\", "\\"},
+	    {"a\\\\b", "a\\\\b"},
+	    {"\\f\\", "\\f\\"},
 	};
 
 	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
@@ -49,13 +49,14 @@ static void sequences_are_resolved(void **state)
 
 static void without_an_escape_character_nothing_is_escaped(void **state)
 {
-	static const struct hl7_delims short_msh2 = { '|', '^', 0, 0, 0, 0 };
+	static const struct hl7_delims short_msh2 = {'|', '^', 0, 0, 0, 0};
 	char out[16];
 
 	assert_int_equal(hl7_unescape(&short_msh2, TEXT("a\\F\\b"), out, sizeof out), 5);
 	assert_memory_equal(out, "a\\F\\b", 5);
 	/* and a delimiter that is not declared has no sequence */
-	assert_int_equal(hl7_unescape(&(struct hl7_delims){ '|', '^', '~', '\\', 0, 0 }, TEXT("\\T\\\\P\\"), out, sizeof out), 6);
+	assert_int_equal(
+	    hl7_unescape(&(struct hl7_delims){'|', '^', '~', '\\', 0, 0}, TEXT("\\T\\\\P\\"), out, sizeof out), 6);
 	assert_memory_equal(out, "\\T\\\\P\\", 6);
 }
 
@@ -80,13 +81,15 @@ static void any_bytes_can_be_escaped_and_come_back(void **state)
 	}
 	assert_int_equal(hl7_escape(&usual, TEXT("a|b\n"), out, sizeof out), 10);
 	assert_memory_equal(out, "a\\F\\b\\X0A\\", 10);
-	assert_int_equal(hl7_escape(&(struct hl7_delims){ '|', '^', 0, 0, 0, 0 }, TEXT("a^b"), out, sizeof out), HL7_E_ESCAPE);
-	assert_int_equal(hl7_escape(&(struct hl7_delims){ '|', '^', 0, 0, 0, 0 }, TEXT("a~&\\"), out, sizeof out), 4);
+	assert_int_equal(hl7_escape(&(struct hl7_delims){'|', '^', 0, 0, 0, 0}, TEXT("a^b"), out, sizeof out),
+	                 HL7_E_ESCAPE);
+	assert_int_equal(hl7_escape(&(struct hl7_delims){'|', '^', 0, 0, 0, 0}, TEXT("a~&\\"), out, sizeof out), 4);
 }
 
 static void text_comes_in_pieces(void **state)
 {
-	static const char in[] = "a\\H\\b\\N\\\\.br\\\\.sp3\\\\.in-4\\\\.sk 2\\\\C2842\\\\M244142\\\\Zmine\\\\X41\\\\F\\\\?\\\\.zz\\\\\\z\\end";
+	static const char in[] = "a\\H\\b\\N\\\\.br\\\\.sp3\\\\.in-4\\\\.sk "
+	                         "2\\\\C2842\\\\M244142\\\\Zmine\\\\X41\\\\F\\\\?\\\\.zz\\\\\\z\\end";
 	static const struct {
 		int kind;
 		const char *value;
@@ -94,23 +97,23 @@ static void text_comes_in_pieces(void **state)
 		const char *command;
 		int number;
 	} want[] = {
-		{ HL7_TEXT_PLAIN, "a", 0, "", 0 },
-		{ HL7_TEXT_HIGHLIGHT, "\\H\\", 'H', "", 0 },
-		{ HL7_TEXT_PLAIN, "b", 0, "", 0 },
-		{ HL7_TEXT_HIGHLIGHT, "\\N\\", 'N', "", 0 },
-		{ HL7_TEXT_FORMAT, "\\.br\\", 0, "br", 0 },
-		{ HL7_TEXT_FORMAT, "\\.sp3\\", 0, "sp", 3 },
-		{ HL7_TEXT_FORMAT, "\\.in-4\\", 0, "in", -4 },
-		{ HL7_TEXT_FORMAT, "\\.sk 2\\", 0, "sk", 2 },
-		{ HL7_TEXT_CHARSET, "2842", 'C', "", 0 },
-		{ HL7_TEXT_CHARSET, "244142", 'M', "", 0 },
-		{ HL7_TEXT_LOCAL, "mine", 0, "", 0 },
-		{ HL7_TEXT_BYTES, "\\X41\\", 0, "", 0 },
-		{ HL7_TEXT_BYTES, "\\F\\", 0, "", 0 },
-		{ HL7_TEXT_UNKNOWN, "\\?\\", 0, "", 0 },
-		{ HL7_TEXT_UNKNOWN, "\\.zz\\", 0, "", 0 },
-		{ HL7_TEXT_UNKNOWN, "\\\\", 0, "", 0 },
-		{ HL7_TEXT_PLAIN, "z\\end", 0, "", 0 },
+	    {HL7_TEXT_PLAIN, "a", 0, "", 0},
+	    {HL7_TEXT_HIGHLIGHT, "\\H\\", 'H', "", 0},
+	    {HL7_TEXT_PLAIN, "b", 0, "", 0},
+	    {HL7_TEXT_HIGHLIGHT, "\\N\\", 'N', "", 0},
+	    {HL7_TEXT_FORMAT, "\\.br\\", 0, "br", 0},
+	    {HL7_TEXT_FORMAT, "\\.sp3\\", 0, "sp", 3},
+	    {HL7_TEXT_FORMAT, "\\.in-4\\", 0, "in", -4},
+	    {HL7_TEXT_FORMAT, "\\.sk 2\\", 0, "sk", 2},
+	    {HL7_TEXT_CHARSET, "2842", 'C', "", 0},
+	    {HL7_TEXT_CHARSET, "244142", 'M', "", 0},
+	    {HL7_TEXT_LOCAL, "mine", 0, "", 0},
+	    {HL7_TEXT_BYTES, "\\X41\\", 0, "", 0},
+	    {HL7_TEXT_BYTES, "\\F\\", 0, "", 0},
+	    {HL7_TEXT_UNKNOWN, "\\?\\", 0, "", 0},
+	    {HL7_TEXT_UNKNOWN, "\\.zz\\", 0, "", 0},
+	    {HL7_TEXT_UNKNOWN, "\\\\", 0, "", 0},
+	    {HL7_TEXT_PLAIN, "z\\end", 0, "", 0},
 	};
 	uint32_t at = 0, i = 0;
 	struct hl7_text t;
@@ -135,10 +138,10 @@ static void text_comes_in_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sequences_are_resolved),
-		cmocka_unit_test(any_bytes_can_be_escaped_and_come_back),
-		cmocka_unit_test(text_comes_in_pieces),
-		cmocka_unit_test(without_an_escape_character_nothing_is_escaped),
+	    cmocka_unit_test(sequences_are_resolved),
+	    cmocka_unit_test(any_bytes_can_be_escaped_and_come_back),
+	    cmocka_unit_test(text_comes_in_pieces),
+	    cmocka_unit_test(without_an_escape_character_nothing_is_escaped),
 	};
 
 	return RUN_ON_EVERY_KERNEL("escape", tests);

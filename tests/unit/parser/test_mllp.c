@@ -130,7 +130,7 @@ static void every_split_gives_the_same_frame(void **state)
 static void pipelined_frames_come_out_one_by_one(void **state)
 {
 	static const char stream[] = "\vone\034\r\vtwo\034\rjunk\vthree\034\r";
-	static const char *const want[] = { "one", "two", "three" };
+	static const char *const want[] = {"one", "two", "three"};
 	uint32_t at = 0, bytes = sizeof stream - 1, frames = 0, junk = 0;
 
 	while (at < bytes) {
@@ -170,15 +170,15 @@ static void commit_bytes_of_release_2(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_whole_frame_is_found),
-		cmocka_unit_test(an_empty_block_is_a_frame_without_data),
-		cmocka_unit_test(nothing_is_more),
-		cmocka_unit_test(junk_ends_where_a_frame_begins),
-		cmocka_unit_test(an_end_byte_without_cr_is_data),
-		cmocka_unit_test(a_second_start_inside_a_frame_is_reported),
-		cmocka_unit_test(every_split_gives_the_same_frame),
-		cmocka_unit_test(pipelined_frames_come_out_one_by_one),
-		cmocka_unit_test(commit_bytes_of_release_2),
+	    cmocka_unit_test(a_whole_frame_is_found),
+	    cmocka_unit_test(an_empty_block_is_a_frame_without_data),
+	    cmocka_unit_test(nothing_is_more),
+	    cmocka_unit_test(junk_ends_where_a_frame_begins),
+	    cmocka_unit_test(an_end_byte_without_cr_is_data),
+	    cmocka_unit_test(a_second_start_inside_a_frame_is_reported),
+	    cmocka_unit_test(every_split_gives_the_same_frame),
+	    cmocka_unit_test(pipelined_frames_come_out_one_by_one),
+	    cmocka_unit_test(commit_bytes_of_release_2),
 	};
 
 	return RUN_ON_EVERY_KERNEL("mllp", tests);

@@ -30,8 +30,9 @@ static int read_exact(const char *msg, uint32_t bytes, struct hl7_msh *ret, stru
 
 static void a_usual_header(void **state)
 {
-	static const char msg[] = "MSH|^~\\&|LAB|HOSP^1.2.3^ISO|HUB|HIE|20260101120000||ORU^R01^ORU_R01|42|P|2.5.1|||AL|NE||"
-				  "UNICODE UTF-8\rPID|1||7\r";
+	static const char msg[] =
+	    "MSH|^~\\&|LAB|HOSP^1.2.3^ISO|HUB|HIE|20260101120000||ORU^R01^ORU_R01|42|P|2.5.1|||AL|NE||"
+	    "UNICODE UTF-8\rPID|1||7\r";
 	struct hl7_msh h;
 
 	assert_int_equal(read_exact(TEXT(msg), &h, NULL), 0);
@@ -108,32 +109,32 @@ static void wrong_headers_say_what_and_where(void **state)
 		int code;
 		uint32_t offset;
 	} wrong[] = {
-		{ "", HL7_E_HEADER, 0 },
-		{ "MSH", HL7_E_HEADER, 0 },
-		{ "MSH\r", HL7_E_HEADER, 0 },
-		{ "PID|1", HL7_E_HEADER, 0 },
-		{ "msh|^~\\&|", HL7_E_HEADER, 0 },
-		{ "\nMSH|^~\\&|", HL7_E_HEADER, 0 },
-		{ "\xef\xbb\xbfMSH|^~\\&|", HL7_E_BOM, 0 },
-		{ "\xff\xfeM", HL7_E_BOM, 0 },
-		{ "MSHA^~\\&A", HL7_E_DELIM, 3 },
-		{ "MSH7^~\\&7", HL7_E_DELIM, 3 },
-		{ "MSH ^~\\& ", HL7_E_DELIM, 3 },
-		{ "MSH\t^~\\&\t", HL7_E_DELIM, 3 },
-		{ "MSH||LAB|", HL7_E_DELIM, 4 },
-		{ "MSH|", HL7_E_DELIM, 4 },
-		{ "MSH|\rPID|", HL7_E_DELIM, 4 },
-		{ "MSH|^~^&|", HL7_E_DELIM, 6 },
-		{ "MSH|^~\\\\|", HL7_E_DELIM, 7 },
-		{ "MSH|^~\\x|", HL7_E_DELIM, 7 },
-		{ "MSH|^~\\\xc2\xa7|", HL7_E_DELIM, 7 }, /* a section sign in UTF-8 */
-		{ "MSH|^~\\&#!|", HL7_E_DELIM, 9 },
-		{ "MSH|^~\\& A B C D", HL7_E_DELIM, 9 },
-		{ "MSH| ^~&|", HL7_E_DELIM, 4 },
+	    {"", HL7_E_HEADER, 0},
+	    {"MSH", HL7_E_HEADER, 0},
+	    {"MSH\r", HL7_E_HEADER, 0},
+	    {"PID|1", HL7_E_HEADER, 0},
+	    {"msh|^~\\&|", HL7_E_HEADER, 0},
+	    {"\nMSH|^~\\&|", HL7_E_HEADER, 0},
+	    {"\xef\xbb\xbfMSH|^~\\&|", HL7_E_BOM, 0},
+	    {"\xff\xfeM", HL7_E_BOM, 0},
+	    {"MSHA^~\\&A", HL7_E_DELIM, 3},
+	    {"MSH7^~\\&7", HL7_E_DELIM, 3},
+	    {"MSH ^~\\& ", HL7_E_DELIM, 3},
+	    {"MSH\t^~\\&\t", HL7_E_DELIM, 3},
+	    {"MSH||LAB|", HL7_E_DELIM, 4},
+	    {"MSH|", HL7_E_DELIM, 4},
+	    {"MSH|\rPID|", HL7_E_DELIM, 4},
+	    {"MSH|^~^&|", HL7_E_DELIM, 6},
+	    {"MSH|^~\\\\|", HL7_E_DELIM, 7},
+	    {"MSH|^~\\x|", HL7_E_DELIM, 7},
+	    {"MSH|^~\\\xc2\xa7|", HL7_E_DELIM, 7}, /* a section sign in UTF-8 */
+	    {"MSH|^~\\&#!|", HL7_E_DELIM, 9},
+	    {"MSH|^~\\& A B C D", HL7_E_DELIM, 9},
+	    {"MSH| ^~&|", HL7_E_DELIM, 4},
 	};
 
 	for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		struct hl7_error err = { 0 };
+		struct hl7_error err = {0};
 		struct hl7_msh h, before;
 
 		memset(&h, 0x5a, sizeof h);
@@ -151,7 +152,8 @@ static void wrong_headers_say_what_and_where(void **state)
 
 static void an_answer_is_read(void **state)
 {
-	static const char msg[] = "MSH|^~\\&|A|B|C|D|||ACK|1|P|2.3\r\nSFT|x\r\nMSA|AE|id-7|no such patient\r\nERR|^^^207\r\n";
+	static const char msg[] =
+	    "MSH|^~\\&|A|B|C|D|||ACK|1|P|2.3\r\nSFT|x\r\nMSA|AE|id-7|no such patient\r\nERR|^^^207\r\n";
 	struct hl7_msh h;
 	struct hl7_msa a;
 
@@ -186,13 +188,13 @@ static void an_answer_without_a_code_is_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_usual_header),
-		cmocka_unit_test(the_shortest_header),
-		cmocka_unit_test(other_delimiters_and_line_ends),
-		cmocka_unit_test(more_fields_than_msh_has),
-		cmocka_unit_test(wrong_headers_say_what_and_where),
-		cmocka_unit_test(an_answer_is_read),
-		cmocka_unit_test(an_answer_without_a_code_is_none),
+	    cmocka_unit_test(a_usual_header),
+	    cmocka_unit_test(the_shortest_header),
+	    cmocka_unit_test(other_delimiters_and_line_ends),
+	    cmocka_unit_test(more_fields_than_msh_has),
+	    cmocka_unit_test(wrong_headers_say_what_and_where),
+	    cmocka_unit_test(an_answer_is_read),
+	    cmocka_unit_test(an_answer_without_a_code_is_none),
 	};
 
 	return RUN_ON_EVERY_KERNEL("msh", tests);

@@ -2,18 +2,19 @@
 /* test_path.c - the index and what paths find in it. */
 #include "kernels.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static uint32_t memory[16384] __attribute__((aligned(16)));
 
 static const char oru[] = "MSH|^~\\&|LAB|HOSP|HUB|HIE|20260101||ORU^R01^ORU_R01|1|P|2.5\r"
-			  "PID|1||A1^^^MR&1.2&ISO~B2^^^SS||DOE^JANE^^^||\"\"|F\r"
-			  "PV1\r"
-			  "OBX|1|NM|718-7^Hb^LN||13.5|g/dL\r"
-			  "OBX|2|ST|2345-7^Glu||x~y~\r"
-			  "ZPI|own|a^b\r"
-			  "not a segment\r"
-			  "OBX|3|FT|||";
+                          "PID|1||A1^^^MR&1.2&ISO~B2^^^SS||DOE^JANE^^^||\"\"|F\r"
+                          "PV1\r"
+                          "OBX|1|NM|718-7^Hb^LN||13.5|g/dL\r"
+                          "OBX|2|ST|2345-7^Glu||x~y~\r"
+                          "ZPI|own|a^b\r"
+                          "not a segment\r"
+                          "OBX|3|FT|||";
 
 static const char *get_from(const struct hl7_index *ix, const char *path)
 {
@@ -60,52 +61,79 @@ static void paths_find_values(void **state)
 	static const struct {
 		const char *path, *value;
 	} want[] = {
-		{ "MSH-1", "|" },
-		{ "MSH-2", "^~\\&" },
-		{ "MSH-2.1", "^~\\&" },
-		{ "MSH-2.2", "-" },
-		{ "MSH-3", "LAB" },
-		{ "MSH-9.1", "ORU" },
-		{ "MSH-9.3", "ORU_R01" },
-		{ "MSH-9.4", "-" },
-		{ "MSH-12", "2.5" },
-		{ "MSH-13", "-" },
-		{ "PID-3", "A1^^^MR&1.2&ISO~B2^^^SS" },
-		{ "PID-3[1]", "A1^^^MR&1.2&ISO" },
-		{ "PID-3.1", "A1" },
-		{ "PID-3.4.2", "1.2" },
-		{ "PID-3-4-3", "ISO" },
-		{ "PID.3.4.1", "MR" },
-		{ "PID-3[2].1", "B2" },
-		{ "PID-3[2].4.1", "SS" },
-		{ "PID-3[2].4.2", "-" },
-		{ "PID-3[3].1", "-" },
-		{ "PID-3[*].4.2", "1.2" },
-		{ "PID-5.1", "DOE" },
-		{ "PID-5.2.1", "JANE" },
-		{ "PID-5.3", "-" },
-		{ "PID-7", "\"\"" },
-		{ "PID-8.1.1", "F" },
-		{ "PID-8.2", "-" },
-		{ "PID-2", "-" },
-		{ "PID-99", "-" },
-		{ "PV1-2", "-" },
-		{ "PV1", "PV1" },
-		{ "OBX-5", "13.5" },
-		{ "OBX(2)-5", "x~y~" },
-		{ "OBX(2)-5[2]", "y" },
-		{ "OBX(2)-5[3]", "-" },
-		{ "OBX(3)-2", "FT" },
-		{ "OBX(3)-5", "-" },
-		{ "OBX(4)-1", "-" },
-		{ "OBX(*)-3.3", "LN" },
-		{ "ZPI-2.2", "b" },
-		{ "ZZZ-1", "-" },
+	    {"MSH-1", "|"},
+	    {"MSH-2", "^~\\&"},
+	    {"MSH-2.1", "^~\\&"},
+	    {"MSH-2.2", "-"},
+	    {"MSH-3", "LAB"},
+	    {"MSH-9.1", "ORU"},
+	    {"MSH-9.3", "ORU_R01"},
+	    {"MSH-9.4", "-"},
+	    {"MSH-12", "2.5"},
+	    {"MSH-13", "-"},
+	    {"PID-3", "A1^^^MR&1.2&ISO~B2^^^SS"},
+	    {"PID-3[1]", "A1^^^MR&1.2&ISO"},
+	    {"PID-3.1", "A1"},
+	    {"PID-3.4.2", "1.2"},
+	    {"PID-3-4-3", "ISO"},
+	    {"PID.3.4.1", "MR"},
+	    {"PID-3[2].1", "B2"},
+	    {"PID-3[2].4.1", "SS"},
+	    {"PID-3[2].4.2", "-"},
+	    {"PID-3[3].1", "-"},
+	    {"PID-3[*].4.2", "1.2"},
+	    {"PID-5.1", "DOE"},
+	    {"PID-5.2.1", "JANE"},
+	    {"PID-5.3", "-"},
+	    {"PID-7", "\"\""},
+	    {"PID-8.1.1", "F"},
+	    {"PID-8.2", "-"},
+	    {"PID-2", "-"},
+	    {"PID-99", "-"},
+	    {"PV1-2", "-"},
+	    {"PV1", "PV1"},
+	    {"OBX-5", "13.5"},
+	    {"OBX(2)-5", "x~y~"},
+	    {"OBX(2)-5[2]", "y"},
+	    {"OBX(2)-5[3]", "-"},
+	    {"OBX(3)-2", "FT"},
+	    {"OBX(3)-5", "-"},
+	    {"OBX(4)-1", "-"},
+	    {"OBX(*)-3.3", "LN"},
+	    {"ZPI-2.2", "b"},
+	    {"ZZZ-1", "-"},
 	};
 	struct hl7_index ix = indexed(TEXT(oru), 0);
 
 	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++)
 		assert_string_equal(get_from(&ix, want[i].path), want[i].value);
+}
+
+static void the_header_alone_answers_for_msh(void **state)
+{
+	static const struct {
+		const char *path, *value; /* NULL = only the index can tell */
+	} want[] = {
+	    {"MSH-1", "|"},     {"MSH-2", "^~\\&"}, {"MSH-9.3", "ORU_R01"}, {"MSH-9[2]", ""},   {"MSH-13", ""},
+	    {"MSH-25", ""},     {"MSH-26", NULL},   {"PID-3", NULL},        {"MSH(2)-3", NULL}, {"MSH(*)-3", NULL},
+	    {"MSH-3[*]", NULL}, {"MSH-2.2", ""},    {"MSH-3.1.1", "LAB"},
+	};
+	struct hl7_msh msh;
+
+	assert_int_equal(hl7_msh_read(TEXT(oru), &msh, NULL), 0);
+	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
+		struct hl7_span s = {0, 0};
+		struct hl7_path p;
+		int rc;
+
+		assert_int_equal(hl7_path_compile(want[i].path, (uint32_t)strlen(want[i].path), &p, NULL), 0);
+		rc = hl7_msh_get(oru, &msh, &p, &s);
+		assert_int_equal(rc, want[i].value ? want[i].value[0] != 0 : -ERANGE);
+		if (rc == 1)
+			assert_int_equal(s.bytes, strlen(want[i].value));
+		if (rc == 1)
+			assert_memory_equal(oru + s.offset, want[i].value, s.bytes);
+	}
 }
 
 static void null_is_not_empty(void **state)
@@ -127,16 +155,16 @@ static void wild_cards_visit_every_place(void **state)
 	static const struct {
 		const char *path, *values;
 	} want[] = {
-		{ "OBX(*)-5", "1:13.5 2:x~y~ 3: " },
-		{ "OBX(*)-3.1", "1/1:718-7 2/1:2345-7 3/1: " },
-		{ "OBX(*)-5[*]", "1/1:13.5 2/1:x 2/2:y 2/3: 3/1: " },
-		{ "PID-3[*].1", "1/1:A1 1/2:B2 " },
-		{ "PID-3[*].4.2", "1/1:1.2 1/2:- " },
-		{ "PID-30[*]", "1/1:- " },
-		{ "OBX(2)-5[2]", "2/2:y " },
-		{ "MSH-2[*]", "1/1:^~\\& " },
-		{ "ZZZ(*)-1", "" },
-		{ "PV1(*)-1", "1:- " },
+	    {"OBX(*)-5", "1:13.5 2:x~y~ 3: "},
+	    {"OBX(*)-3.1", "1/1:718-7 2/1:2345-7 3/1: "},
+	    {"OBX(*)-5[*]", "1/1:13.5 2/1:x 2/2:y 2/3: 3/1: "},
+	    {"PID-3[*].1", "1/1:A1 1/2:B2 "},
+	    {"PID-3[*].4.2", "1/1:1.2 1/2:- "},
+	    {"PID-30[*]", "1/1:- "},
+	    {"OBX(2)-5[2]", "2/2:y "},
+	    {"MSH-2[*]", "1/1:^~\\& "},
+	    {"ZZZ(*)-1", ""},
+	    {"PV1(*)-1", "1:- "},
 	};
 	struct hl7_index ix = indexed(TEXT(oru), 0);
 
@@ -262,17 +290,24 @@ static void wrong_paths_say_where(void **state)
 		const char *text;
 		uint32_t offset;
 	} wrong[] = {
-		{ "", 0 },	  { "PI", 0 },	     { "pid-5", 0 },	{ "1ID-5", 0 },	   { "PID-", 4 },
-		{ "PID-0", 4 },	  { "PID-x", 4 },    { "PID5", 3 },	{ "PID-5.", 6 },   { "PID-5.1.1.1", 9 },
-		{ "PID-3[", 6 },  { "PID-3[0]", 6 }, { "PID-3[1", 7 },	{ "PID(2", 5 },	   { "PID()-1", 4 },
-		{ "PID-65535", 4 }, { "PID-5 ", 5 }, { "PID-99999999999", 4 }, { "PID[2]-1", 3 }, { "PID-3.1[2]", 7 },
+	    {"", 0},         {"PI", 0},
+	    {"pid-5", 0},    {"1ID-5", 0},
+	    {"PID-", 4},     {"PID-0", 4},
+	    {"PID-x", 4},    {"PID5", 3},
+	    {"PID-5.", 6},   {"PID-5.1.1.1", 9},
+	    {"PID-3[", 6},   {"PID-3[0]", 6},
+	    {"PID-3[1", 7},  {"PID(2", 5},
+	    {"PID()-1", 4},  {"PID-65535", 4},
+	    {"PID-5 ", 5},   {"PID-99999999999", 4},
+	    {"PID[2]-1", 3}, {"PID-3.1[2]", 7},
 	};
 
 	for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		struct hl7_path p = { .name = 7 };
-		struct hl7_error err = { 0 };
+		struct hl7_path p = {.name = 7};
+		struct hl7_error err = {0};
 
-		assert_int_equal(hl7_path_compile(wrong[i].text, (uint32_t)strlen(wrong[i].text), &p, &err), HL7_E_PATH);
+		assert_int_equal(hl7_path_compile(wrong[i].text, (uint32_t)strlen(wrong[i].text), &p, &err),
+		                 HL7_E_PATH);
 		assert_int_equal(err.offset, wrong[i].offset);
 		assert_int_equal(p.name, 7);
 	}
@@ -298,18 +333,19 @@ static void paths_compile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lines_and_fields_are_found),
-		cmocka_unit_test(paths_find_values),
-		cmocka_unit_test(null_is_not_empty),
-		cmocka_unit_test(wild_cards_visit_every_place),
-		cmocka_unit_test(line_ends_by_leniency),
-		cmocka_unit_test(batch_headers_count_like_msh),
-		cmocka_unit_test(undeclared_delimiters_divide_nothing),
-		cmocka_unit_test(long_values_are_divided_too),
-		cmocka_unit_test(what_fits_is_told_beforehand),
-		cmocka_unit_test(the_densest_message_stays_within_its_memory),
-		cmocka_unit_test(wrong_paths_say_where),
-		cmocka_unit_test(paths_compile),
+	    cmocka_unit_test(lines_and_fields_are_found),
+	    cmocka_unit_test(paths_find_values),
+	    cmocka_unit_test(null_is_not_empty),
+	    cmocka_unit_test(the_header_alone_answers_for_msh),
+	    cmocka_unit_test(wild_cards_visit_every_place),
+	    cmocka_unit_test(line_ends_by_leniency),
+	    cmocka_unit_test(batch_headers_count_like_msh),
+	    cmocka_unit_test(undeclared_delimiters_divide_nothing),
+	    cmocka_unit_test(long_values_are_divided_too),
+	    cmocka_unit_test(what_fits_is_told_beforehand),
+	    cmocka_unit_test(the_densest_message_stays_within_its_memory),
+	    cmocka_unit_test(wrong_paths_say_where),
+	    cmocka_unit_test(paths_compile),
 	};
 
 	return RUN_ON_EVERY_KERNEL("path", tests);

@@ -12,8 +12,9 @@ static void check(const char *msg, uint32_t flags, const char *want)
 	assert_int_equal(hl7_walk_init(&w, msg, (uint32_t)strlen(msg), flags, NULL), 0);
 	while ((n = hl7_walk_next(&w, e, 5)) > 0) {
 		for (uint32_t i = 0; i < n; i++)
-			at += sprintf(at, "%u:%u/%u/%u/%u=%.*s ", e[i].line, e[i].field, e[i].repetition, e[i].component,
-				      e[i].subcomponent, (int)e[i].value.bytes, msg + e[i].value.offset);
+			at +=
+			    sprintf(at, "%u:%u/%u/%u/%u=%.*s ", e[i].line, e[i].field, e[i].repetition, e[i].component,
+			            e[i].subcomponent, (int)e[i].value.bytes, msg + e[i].value.offset);
 	}
 	assert_string_equal(all, want);
 	assert_int_equal(hl7_walk_next(&w, e, 5), 0); /* and nothing more */
@@ -36,7 +37,8 @@ static void odd_lines_empty_lines_and_short_ones(void **state)
 static void a_batch_header_is_not_cut_by_its_own_delimiters(void **state)
 {
 	check("MSH|^~\\&\rBHS|^~\\&|B^C", 0,
-	      "0:0/1/1/1=MSH 0:1/1/1/1=| 0:2/1/1/1=^~\\& 1:0/1/1/1=BHS 1:1/1/1/1=| 1:2/1/1/1=^~\\& 1:3/1/1/1=B 1:3/1/2/1=C ");
+	      "0:0/1/1/1=MSH 0:1/1/1/1=| 0:2/1/1/1=^~\\& 1:0/1/1/1=BHS 1:1/1/1/1=| 1:2/1/1/1=^~\\& 1:3/1/1/1=B "
+	      "1:3/1/2/1=C ");
 }
 
 static void what_is_no_message_is_refused(void **state)
@@ -75,12 +77,12 @@ static void kernels_are_chosen_by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_element_has_its_place),
-		cmocka_unit_test(odd_lines_empty_lines_and_short_ones),
-		cmocka_unit_test(a_batch_header_is_not_cut_by_its_own_delimiters),
-		cmocka_unit_test(what_is_no_message_is_refused),
-		cmocka_unit_test(texts_of_errors),
-		cmocka_unit_test(kernels_are_chosen_by_name),
+	    cmocka_unit_test(every_element_has_its_place),
+	    cmocka_unit_test(odd_lines_empty_lines_and_short_ones),
+	    cmocka_unit_test(a_batch_header_is_not_cut_by_its_own_delimiters),
+	    cmocka_unit_test(what_is_no_message_is_refused),
+	    cmocka_unit_test(texts_of_errors),
+	    cmocka_unit_test(kernels_are_chosen_by_name),
 	};
 
 	return RUN_ON_EVERY_KERNEL("walk", tests);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* slow.c - see slow.h. Written for being obviously right; a message and a value have bounds that the random test keeps. */
+/* slow.c - see slow.h. Written for being obviously right; a message and a value have bounds that the random test keeps.
+ */
 #include "slow.h"
 
 #include <regex.h>
@@ -50,7 +51,7 @@ static const char *part(const char *text, char delim, int n)
 static int sequence_value(const struct delims *d, const char *body, size_t n, char *out)
 {
 	static const char letters[] = "FSRET";
-	const char chars[] = { d->field, d->component, d->repetition, d->escape, d->subcomponent };
+	const char chars[] = {d->field, d->component, d->repetition, d->escape, d->subcomponent};
 	unsigned byte;
 
 	if (n == 1 && strchr(letters, body[0])) {
@@ -131,7 +132,7 @@ static void add_segment(struct values *v, const struct delims *d, const struct s
 		return;
 	}
 	if (header && p->field <= 2) {
-		char declared[8] = { d->field, 0 };
+		char declared[8] = {d->field, 0};
 
 		if (p->field == 2)
 			snprintf(declared, sizeof(declared), "%.4s", line + 4);
@@ -146,7 +147,7 @@ static void add_segment(struct values *v, const struct delims *d, const struct s
 
 static void find_values(struct values *v, const struct slow_path *p, const char *msg)
 {
-	const struct delims d = { msg[3], msg[4], msg[5], msg[6], msg[7] };
+	const struct delims d = {msg[3], msg[4], msg[5], msg[6], msg[7]};
 	char line[BYTES_MAX * 4];
 	int seen = 0;
 	size_t n;

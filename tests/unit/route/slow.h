@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slow.h - conditions evaluated the slow and obvious way: by walking the expression and splitting the message anew for every
- * test. Shares no code with the parser, the compiler or the worker; the random test holds it against them.
+ * slow.h - conditions evaluated the slow and obvious way: by walking the expression and splitting the message anew for
+ * every test. Shares no code with the parser, the compiler or the worker; the random test holds it against them.
  */
 #ifndef SLOW_H
 #define SLOW_H

@@ -10,10 +10,10 @@
 struct rig rig_make(const char *yaml)
 {
 	char path[] = "/tmp/millrace-route-XXXXXX";
-	const char *paths[] = { path };
-	struct config_report report = { 0 };
-	struct config_options opt = { .cpus = 2 };
-	struct rig r = { 0 };
+	const char *paths[] = {path};
+	struct config_report report = {0};
+	struct config_options opt = {.cpus = 2};
+	struct rig r = {0};
 	size_t bytes;
 	int fd = mkstemp(path), rc;
 
@@ -61,8 +61,10 @@ bool condition_takes(const char *condition, const char *msg)
 	struct rig r;
 
 	assert_true(strlen(condition) < 3000);
-	snprintf(yaml, sizeof(yaml), "listeners: { a: { port: 1 } }\ndestinations: { f: { file: /x } }\n"
-				     "routes:\n  - from: a\n    to: f\n    when: |-\n      %s\n", condition);
+	snprintf(yaml, sizeof(yaml),
+	         "listeners: { a: { port: 1 } }\ndestinations: { f: { file: /x } }\n"
+	         "routes:\n  - from: a\n    to: f\n    when: |-\n      %s\n",
+	         condition);
 	r = rig_make(yaml);
 	assert_int_equal(rig_route(&r, 0, msg, (uint32_t)strlen(msg), &result), 0);
 	rig_free(&r);

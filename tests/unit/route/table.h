@@ -22,7 +22,8 @@ struct rig {
 struct rig rig_make(const char *yaml);
 void rig_free(struct rig *r);
 
-/* Routes one message of listener @listener; its bytes lie at the very end of an allocation. Returns route_message()'s answer. */
+/* Routes one message of listener @listener; its bytes lie at the very end of an allocation. Returns route_message()'s
+ * answer. */
 int rig_route(struct rig *r, uint32_t listener, const char *msg, uint32_t bytes, struct route_result *ret);
 
 /* Does a message match a condition? With one listener and one route. */

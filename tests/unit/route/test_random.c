@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_random.c - random conditions over random messages: the compiled program, run by the worker's code, must say what the
- * slow evaluator says. Seeded; MILLRACE_SEED=N repeats a run, the seed is printed when something differs.
+ * test_random.c - random conditions over random messages: the compiled program, run by the worker's code, must say what
+ * the slow evaluator says. Seeded; MILLRACE_SEED=N repeats a run, the seed is printed when something differs.
  */
 #include "slow.h"
 #include "table.h"
@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define ROUNDS        40
-#define ROUTES        64
-#define MESSAGES      60
+#define ROUTES        128
+#define MESSAGES      100
 #define LISTENERS     3
 #define CONDITION_MAX 8000
 
@@ -36,12 +36,12 @@ static const char *pick(const char *const *words, uint32_t count)
 static struct slow_expr pool[100000];
 static uint32_t pool_count;
 
-static const char *const values[] = { "A", "B", "ORU", "ADT", "x", "", "A^B", "A&B", "\"\"", "a|b", "1", "\\", "A~B" };
-static const char *const patterns[] = { "A", "^A", "B$", "^$", "[AB]+", "^(A|B)$", "O.U", "x|1", "^.$", "A.*B" };
+static const char *const values[] = {"A", "B", "ORU", "ADT", "x", "", "A^B", "A&B", "\"\"", "a|b", "1", "\\", "A~B"};
+static const char *const patterns[] = {"A", "^A", "B$", "^$", "[AB]+", "^(A|B)$", "O.U", "x|1", "^.$", "A.*B"};
 
 static void random_path(struct slow_path *p)
 {
-	static const char *const segments[] = { "MSH", "MSH", "PID", "OBX", "OBX", "ZZ1", "NTE" };
+	static const char *const segments[] = {"MSH", "MSH", "PID", "OBX", "OBX", "ZZ1", "NTE"};
 
 	memset(p, 0, sizeof(*p));
 	strcpy(p->segment, PICK(segments));
@@ -79,22 +79,35 @@ static struct slow_expr *random_expr(uint32_t depth)
 	return e;
 }
 
-/* What most real conditions begin with: fields of MSH that equal something. Many such routes get gates (route_internal.h). */
+static struct slow_expr *join(enum slow_op op, const struct slow_expr *a, const struct slow_expr *b)
+{
+	struct slow_expr *e = &pool[pool_count++];
+
+	*e = (struct slow_expr){.op = op, .a = a, .b = b};
+	return e;
+}
+
+static struct slow_expr *header_test(void)
+{
+	struct slow_expr *e = &pool[pool_count++];
+
+	*e = (struct slow_expr){.op = dice(5) ? SLOW_EQ : SLOW_NE, .count = 1, .strings = {PICK(values)}};
+	strcpy(e->path.segment, "MSH");
+	e->path.field = (int)dice(2) + 3;
+	e->path.component = !dice(6);
+	return e;
+}
+
+/*
+ * What most real conditions begin with: fields of MSH that equal something. Many such routes get gates
+ * (route_internal.h); a test of the same kind that need not hold must not make one.
+ */
 static struct slow_expr *after_header_tests(struct slow_expr *e)
 {
-	for (uint32_t i = dice(3) + 1; i; i--) {
-		struct slow_expr *test = &pool[pool_count++], *both = &pool[pool_count++];
-
-		memset(test, 0, sizeof(*test));
-		test->op = dice(5) ? SLOW_EQ : SLOW_NE;
-		strcpy(test->path.segment, "MSH");
-		test->path.field = (int)dice(2) + 3;
-		test->path.component = !dice(6);
-		test->count = 1;
-		test->strings[0] = PICK(values);
-		*both = (struct slow_expr){ .op = SLOW_AND, .a = test, .b = e };
-		e = both;
-	}
+	if (!dice(3))
+		e = join(SLOW_OR, e, header_test());
+	for (uint32_t i = dice(4) ? dice(2) + 1 : 0; i; i--)
+		e = join(SLOW_AND, header_test(), e);
 	return e;
 }
 
@@ -107,7 +120,7 @@ static char *put_number(char *out, int n, const char *open, const char *close)
 
 static char *put_path(char *out, const struct slow_path *p)
 {
-	static const char *const levels[] = { "-", "." };
+	static const char *const levels[] = {"-", "."};
 
 	out += sprintf(out, "%s", p->segment);
 	out = put_number(out, p->sequence, "(", ")");
@@ -147,10 +160,11 @@ static char *put_list(char *out, const struct slow_expr *e)
 	return out;
 }
 
-/* Parentheses only where they are needed, so that the order of operators is tested too. @level: 0 any, 1 inside &&, 2 inside ! */
+/* Parentheses only where they are needed, so that the order of operators is tested too. @level: 0 any, 1 inside &&, 2
+ * inside ! */
 static char *put_expr(char *out, const struct slow_expr *e, int level)
 {
-	static const char *const marks[] = { "==", "!=", "", "", "=~" };
+	static const char *const marks[] = {"==", "!=", "", "", "=~"};
 	bool bracket = (e->op == SLOW_OR && level > 0) || (e->op == SLOW_AND && level > 1) || !dice(8);
 	int inside = bracket ? 0 : level;
 
@@ -186,8 +200,8 @@ static char *put_expr(char *out, const struct slow_expr *e, int level)
 
 static char *put_value(char *out, const char *d)
 {
-	static const char *const plain[] = { "A", "B", "ORU", "ADT", "x", "1", "AB", "" };
-	static const char *const letters[] = { "F", "S", "R", "E", "T", "X41", "X4142", "Z", "X4" };
+	static const char *const plain[] = {"A", "B", "ORU", "ADT", "x", "1", "AB", ""};
+	static const char *const letters[] = {"F", "S", "R", "E", "T", "X41", "X4142", "Z", "X4"};
 
 	switch (dice(8)) {
 	case 0:
@@ -195,7 +209,8 @@ static char *put_value(char *out, const char *d)
 	case 1:
 		return out + sprintf(out, "\"\"");
 	case 2:
-		return out + sprintf(out, "A%c", d[3]); /* an escape character that begins nothing, unless more follows */
+		return out +
+		       sprintf(out, "A%c", d[3]); /* an escape character that begins nothing, unless more follows */
 	default:
 		return out + sprintf(out, "%s", PICK(plain));
 	}
@@ -221,9 +236,9 @@ static char *put_field(char *out, const char *d)
 
 static void random_message(char *out)
 {
-	static const char *const segments[] = { "PID", "OBX", "OBX", "OBX", "NTE", "ZZ1", "MSH", "junk", "OB" };
-	static const char *const ends[] = { "\r", "\r", "\r", "\n", "\r\n", "\r\r" };
-	static const char *const delims[] = { "|^~\\&", "|^~\\&", "#*+!%" };
+	static const char *const segments[] = {"PID", "OBX", "OBX", "OBX", "NTE", "ZZ1", "MSH", "junk", "OB"};
+	static const char *const ends[] = {"\r", "\r", "\r", "\n", "\r\n", "\r\r"};
+	static const char *const delims[] = {"|^~\\&", "|^~\\&", "#*+!%"};
 	const char *d = PICK(delims);
 
 	out += sprintf(out, "MSH%s", d);
@@ -271,10 +286,11 @@ static char *put_route(char *out, struct random_route *r, bool header, char *con
 	return out + sprintf(out, "    when: |2-\n      %s\n", condition);
 }
 
-static void check_message(struct rig *rig, const struct random_route *routes, bool first, const char *msg, uint64_t start)
+static void check_message(struct rig *rig, const struct random_route *routes, bool first, const char *msg,
+                          uint64_t start)
 {
 	for (uint32_t l = 0; l < LISTENERS; l++) {
-		struct route_result want = { .count = 0 }, got;
+		struct route_result want = {.count = 0}, got;
 		uint64_t seen = 0;
 
 		for (uint32_t i = 0; i < ROUTES && !(first && want.matched); i++) {
@@ -288,9 +304,10 @@ static void check_message(struct rig *rig, const struct random_route *routes, bo
 			seen |= 1ull << r->dest;
 		}
 		assert_int_equal(rig_route(rig, l, msg, (uint32_t)strlen(msg), &got), 0);
-		if (got.matched != want.matched || got.count != want.count || memcmp(got.dests, want.dests, 2 * want.count) != 0)
-			fail_msg("seed %llu: listener %u: %u destinations instead of %u for\n%s", (unsigned long long)start, l, got.count,
-				 want.count, msg);
+		if (got.matched != want.matched || got.count != want.count ||
+		    memcmp(got.dests, want.dests, 2 * want.count) != 0)
+			fail_msg("seed %llu: listener %u: %u destinations instead of %u for\n%s",
+			         (unsigned long long)start, l, got.count, want.count, msg);
 	}
 }
 
@@ -309,8 +326,10 @@ static void compiled_conditions_say_what_they_mean(void **state)
 		struct rig rig;
 
 		pool_count = 0;
-		out += sprintf(out, "routing: %s\nlisteners: { l0: { port: 1 }, l1: { port: 2 }, l2: { port: 3 } }\ndestinations:\n",
-			       first ? "first" : "all");
+		out += sprintf(
+		    out,
+		    "routing: %s\nlisteners: { l0: { port: 1 }, l1: { port: 2 }, l2: { port: 3 } }\ndestinations:\n",
+		    first ? "first" : "all");
 		for (int i = 0; i < 8; i++)
 			out += sprintf(out, "  d%d: { file: /%d }\n", i, i);
 		out += sprintf(out, "routes:\n");
@@ -334,7 +353,7 @@ static void compiled_conditions_say_what_they_mean(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(compiled_conditions_say_what_they_mean),
+	    cmocka_unit_test(compiled_conditions_say_what_they_mean),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

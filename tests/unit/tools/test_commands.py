@@ -89,6 +89,11 @@ class NoHub(unittest.TestCase):
 
 
 class Manual(unittest.TestCase):
+    def test_every_page_is_built(self):
+        for page in run("man", "--list").stdout.split():
+            with open(os.path.dirname(MILLRACE) + "/" + page + ".1") as f:
+                self.assertEqual(f.read(), run("man", "--source", page).stdout)
+
     def test_pages(self):
         pages = run("man", "--list").stdout.split()
         self.assertIn("millrace-send", pages)

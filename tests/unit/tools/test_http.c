@@ -31,7 +31,8 @@ static int parse(const char *text, size_t bytes, bool ended, char *body, int *st
 }
 
 static const char counted[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
-static const char chunked[] = "HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{\"a\r\n4;x=y\r\n\":1}\r\n0\r\n\r\n";
+static const char chunked[] =
+    "HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{\"a\r\n4;x=y\r\n\":1}\r\n0\r\n\r\n";
 static const char endless[] = "HTTP/1.0 200 OK\r\n\r\n{\"a\":1}";
 
 static void whole(void **state)
@@ -69,14 +70,14 @@ static void pieces(void **state)
 static void hostile(void **state)
 {
 	static const char *const bad[] = {
-		"SSH-2.0-OpenSSH\r\n\r\n",
-		"HTTP/2.0 200 OK\r\n\r\n",
-		"HTTP/1.1\r\n\r\n",
-		"HTTP/1.1 99 no\r\nContent-Length: 0\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nxx",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n",
+	    "SSH-2.0-OpenSSH\r\n\r\n",
+	    "HTTP/2.0 200 OK\r\n\r\n",
+	    "HTTP/1.1\r\n\r\n",
+	    "HTTP/1.1 99 no\r\nContent-Length: 0\r\n\r\n",
+	    "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+	    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+	    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nxx",
+	    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n",
 	};
 	char body[200];
 	int status;
@@ -96,10 +97,10 @@ static void escaping(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole),
-		cmocka_unit_test(pieces),
-		cmocka_unit_test(hostile),
-		cmocka_unit_test(escaping),
+	    cmocka_unit_test(whole),
+	    cmocka_unit_test(pieces),
+	    cmocka_unit_test(hostile),
+	    cmocka_unit_test(escaping),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,7 +92,7 @@ static void two_workers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(two_workers),
+	    cmocka_unit_test(two_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

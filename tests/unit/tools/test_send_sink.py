@@ -37,6 +37,11 @@ class Codes(unittest.TestCase):
             self.assertEqual((r["lost"], r["timeouts"]), (1, 1))
             self.assertEqual(sink.stop()["messages"], 1)
 
+    def test_a_receiver_that_does_not_read(self):
+        with socket.create_server(("127.0.0.1", 0)) as s:  # accepts by its backlog, and never reads
+            r = send("127.0.0.1:%d" % s.getsockname()[1], "--timeout", "300ms", data=message(1, extra="y" * 30000000), code=1)
+        self.assertEqual((r["lost"], r["timeouts"], r["sent"]), (1, 1, 0))
+
     def test_nobody_there(self):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))  # bound, not listening: refused

@@ -59,8 +59,9 @@ static struct seen split_text(const char *text)
 
 static void terminators(void **state)
 {
-	static const char *const files[] = {A "\rPID|1\r", A "\nPID|1\n", A "\r\nPID|1\r\n", A "\rPID|1", A "\r\r\nPID|1\r\r\n",
-					    A "\n\nPID|1\n\n\n", "\n\n" A "\nPID|1", "\xef\xbb\xbf" A "\nPID|1\n"};
+	static const char *const files[] = {
+	    A "\rPID|1\r",         A "\nPID|1\n",       A "\r\nPID|1\r\n",  A "\rPID|1",
+	    A "\r\r\nPID|1\r\r\n", A "\n\nPID|1\n\n\n", "\n\n" A "\nPID|1", "\xef\xbb\xbf" A "\nPID|1\n"};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		struct seen s = split_text(files[i]);
@@ -108,7 +109,8 @@ static void frames(void **state)
 	assert_int_equal(s.count, 2);
 	assert_string_equal(s.text[0], A "\rNTE|1||x\rMSH|not another message\r");
 	assert_string_equal(s.text[1], B "\r");
-	s = split_text("\x0b" "BHS|^~\\&|X\r" A "\r" B "\rBTS|2\r\x1c\r\n");
+	s = split_text("\x0b"
+	               "BHS|^~\\&|X\r" A "\r" B "\rBTS|2\r\x1c\r\n");
 	assert_int_equal(s.count, 2);
 	s = split_text("\x0b" A "\r\x1c\r\x0b" B "\r"); /* the second is cut short: it is not sent */
 	assert_int_equal(s.count, 1);
@@ -168,7 +170,8 @@ static void nul_bytes(void **state)
 /* Any cut of a file that mixes everything: nothing is read beyond its end, and what comes out is never longer. */
 static void every_cut(void **state)
 {
-	static const char file[] = "\xef\xbb\xbf" "note\r\n" A "\r\nPID|1\n\rFHS|\r" B "\rPID\x1c\r\x0b" A "\r\x1c\r\nBTS";
+	static const char file[] = "\xef\xbb\xbf"
+	                           "note\r\n" A "\r\nPID|1\n\rFHS|\r" B "\rPID\x1c\r\x0b" A "\r\x1c\r\nBTS";
 
 	for (size_t n = 0; n < sizeof(file); n++)
 		for (size_t from = 0; from <= n; from++) {
@@ -182,9 +185,9 @@ static void every_cut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(terminators), cmocka_unit_test(several),   cmocka_unit_test(joined_with_marks),
-		cmocka_unit_test(batches),     cmocka_unit_test(frames),    cmocka_unit_test(kept_as_is),
-		cmocka_unit_test(refused),     cmocka_unit_test(nul_bytes), cmocka_unit_test(every_cut),
+	    cmocka_unit_test(terminators), cmocka_unit_test(several),   cmocka_unit_test(joined_with_marks),
+	    cmocka_unit_test(batches),     cmocka_unit_test(frames),    cmocka_unit_test(kept_as_is),
+	    cmocka_unit_test(refused),     cmocka_unit_test(nul_bytes), cmocka_unit_test(every_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_text.c - numbers, durations, sizes, rates, addresses and suggestions: what people type, and what they are shown. */
+/* test_text.c - numbers, durations, sizes, rates, addresses and suggestions: what people type, and what they are shown.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,9 +18,11 @@ static void durations(void **state)
 	static const struct {
 		const char *text;
 		uint64_t ns;
-	} good[] = {{"50ms", 50000000}, {"1.5s", 1500000000}, {"2", 2000000000}, {"2min", 120000000000}, {"10us", 10000},
-		    {"7ns", 7}, {"1h", 3600000000000}, {"0", 0}, {"1d", 86400000000000}};
-	static const char *const bad[] = {"", "ms", "-1s", "1 fortnight", "1e9", "0x10", "1.2.3s", "99999999999999999999s", "1s ", "inf", "."};
+	} good[] = {{"50ms", 50000000},    {"1.5s", 1500000000}, {"2", 2000000000},     {"2min", 120000000000},
+	            {"10us", 10000},       {"7ns", 7},           {"1h", 3600000000000}, {"0", 0},
+	            {"1d", 86400000000000}};
+	static const char *const bad[] = {
+	    "", "ms", "-1s", "1 fortnight", "1e9", "0x10", "1.2.3s", "99999999999999999999s", "1s ", "inf", "."};
 	uint64_t ns;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -74,8 +77,8 @@ static void shown(void **state)
 
 static void addresses(void **state)
 {
-	static const char *const bad[] = {"", "2575", ":2575", "::1:2575", "[::1]", "[::1]2575", "host:", "host:x", "host:65536",
-					  "host:123456", "[]:1"};
+	static const char *const bad[] = {"",      "2575",   ":2575",      "::1:2575",    "[::1]", "[::1]2575",
+	                                  "host:", "host:x", "host:65536", "host:123456", "[]:1"};
 	struct net_address a;
 
 	assert_int_equal(net_parse("hub.example.org:2575", NULL, &a), 0);
@@ -99,7 +102,8 @@ static void suggestions(void **state)
 	assert_string_equal(cli_did_you_mean("widnow", words, 6), "window");
 	assert_string_equal(cli_did_you_mean("conn", words, 6), "connections");
 	assert_null(cli_did_you_mean("zebra", words, 6));
-	assert_null(cli_did_you_mean("a-word-of-a-length-that-no-command-line-ever-had-and-none-ever-will-have", words, 6));
+	assert_null(
+	    cli_did_you_mean("a-word-of-a-length-that-no-command-line-ever-had-and-none-ever-will-have", words, 6));
 }
 
 /* Every command can be found by its name; every option's name is its own. */
@@ -151,8 +155,9 @@ static void histogram(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(durations), cmocka_unit_test(sizes_and_rates), cmocka_unit_test(shown), cmocka_unit_test(addresses),
-		cmocka_unit_test(suggestions), cmocka_unit_test(table), cmocka_unit_test(histogram),
+	    cmocka_unit_test(durations), cmocka_unit_test(sizes_and_rates), cmocka_unit_test(shown),
+	    cmocka_unit_test(addresses), cmocka_unit_test(suggestions),     cmocka_unit_test(table),
+	    cmocka_unit_test(histogram),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * journal_bench.c - what a journal costs over bare writes: commits and bytes a second, both on the same disk in the same run.
+ * journal_bench.c - what a journal costs over bare writes: commits and bytes a second, both on the same disk in the
+ * same run.
  *
- * A program of its own: journal_bench FOLDER [SECONDS]. Closed loop: the bare writer keeps a write of the group's size in
- * flight (O_DIRECT|O_DSYNC, into a file full of zeros) and starts the next when it is done; the journal gets a group of
- * messages and a flush each turn, as many as its own flow control lets through. Prints both and their ratio.
+ * A program of its own: journal_bench FOLDER [SECONDS]. Closed loop: the bare writer keeps a write of the group's size
+ * in flight (O_DIRECT|O_DSYNC, into a file full of zeros) and starts the next when it is done; the journal gets a group
+ * of messages and a flush each turn, as many as its own flow control lets through. Prints both and their ratio.
  */
 #include "abi/mr_config.h"
 #include "io.h"
@@ -63,9 +64,10 @@ static int bare_file(const char *folder)
 
 static struct result bare(struct io *io, int fd, uint32_t bytes, uint32_t depth, double seconds)
 {
-	uint64_t begin = now_ns(CLOCK_MONOTONIC), cpu = now_ns(CLOCK_PROCESS_CPUTIME_ID), end, done = 0, at = 0, in_flight = 0;
+	uint64_t begin = now_ns(CLOCK_MONOTONIC), cpu = now_ns(CLOCK_PROCESS_CPUTIME_ID), end, done = 0, at = 0,
+	         in_flight = 0;
 	const struct io_event *e;
-	struct result r = { 0 };
+	struct result r = {0};
 	char *buf = aligned_alloc(4096, bytes);
 
 	memset(buf, 'x', bytes);
@@ -99,7 +101,7 @@ static struct journal *open_journal(struct io *io, const char *folder, struct im
 	struct journal_recovery recovery;
 	struct journal *j;
 	char path[512];
-	struct journal_params p = { .folder = path, .cfg = &im->c, .io_tag = 1ull << 32 };
+	struct journal_params p = {.folder = path, .cfg = &im->c, .io_tag = 1ull << 32};
 	int err;
 
 	snprintf(path, sizeof(path), "%s/journal", folder);
@@ -123,12 +125,14 @@ static void turn(struct io *io, struct journal *j, uint64_t timeout_ns)
 	}
 }
 
-/* @group messages are handed in, then the loop waits until they are durable if @wait, else goes on as fast as there is room. */
-static struct result journal_run(struct io *io, struct journal *j, uint32_t bytes, uint32_t group, bool wait, double seconds)
+/* @group messages are handed in, then the loop waits until they are durable if @wait, else goes on as fast as there is
+ * room. */
+static struct result journal_run(struct io *io, struct journal *j, uint32_t bytes, uint32_t group, bool wait,
+                                 double seconds)
 {
-	struct mr_rec_message m = { .payload_bytes = bytes, .dest_count = 1, .code = { 'A', 'A' } };
+	struct mr_rec_message m = {.payload_bytes = bytes, .dest_count = 1, .code = {'A', 'A'}};
 	uint64_t begin, cpu, end, messages = 0, commits = 0, position, last = 0;
-	struct result r = { 0 };
+	struct result r = {0};
 	uint16_t dest = 0;
 	char *payload = malloc(bytes);
 
@@ -167,29 +171,30 @@ static struct result journal_run(struct io *io, struct journal *j, uint32_t byte
 
 static void waiting(struct io *io, struct journal *j, int fd, double seconds)
 {
-	printf("one group at a time, durable before the next\n%8s %6s | %10s %9s | %10s %9s %8s | %5s\n", "message", "group",
-	       "bare c/s", "MB/s", "commits/s", "MB/s", "msg/s", "ratio");
+	printf("one group at a time, durable before the next\n%8s %6s | %10s %9s | %10s %9s %8s | %5s\n", "message",
+	       "group", "bare c/s", "MB/s", "commits/s", "MB/s", "msg/s", "ratio");
 	for (uint32_t bytes = 1024; bytes <= 65536; bytes *= 64)
 		for (uint32_t group = 1; group <= 64; group *= group == 1 ? 16 : 4) {
 			uint32_t whole = (uint32_t)mr_align_up((uint64_t)group * (bytes + 72) + MR_PAD_BYTES, 4096);
-			struct result b = bare(io, fd, whole, 1, seconds), r = journal_run(io, j, bytes, group, true, seconds);
+			struct result b = bare(io, fd, whole, 1, seconds),
+			              r = journal_run(io, j, bytes, group, true, seconds);
 
-			printf("%8u %6u | %10.0f %9.1f | %10.0f %9.1f %8.0f | %5.2f\n", bytes, group, b.commits, b.bytes / 1e6,
-			       r.commits, r.bytes / 1e6, r.messages, r.commits / b.commits);
+			printf("%8u %6u | %10.0f %9.1f | %10.0f %9.1f %8.0f | %5.2f\n", bytes, group, b.commits,
+			       b.bytes / 1e6, r.commits, r.bytes / 1e6, r.messages, r.commits / b.commits);
 			fflush(stdout);
 		}
 }
 
 static void streaming(struct io *io, struct journal *j, int fd, double seconds)
 {
-	printf("\nas fast as there is room (bare: 4 writes of 1 MiB in flight)\n%8s | %9s %5s | %9s %5s %8s | %5s\n", "message",
-	       "bare MB/s", "cpu", "MB/s", "cpu", "msg/s", "ratio");
+	printf("\nas fast as there is room (bare: 4 writes of 1 MiB in flight)\n%8s | %9s %5s | %9s %5s %8s | %5s\n",
+	       "message", "bare MB/s", "cpu", "MB/s", "cpu", "msg/s", "ratio");
 	for (uint32_t bytes = 1024; bytes <= 65536; bytes *= 64) {
 		struct result b = bare(io, fd, 1 << 20, 4, seconds);
 		struct result r = journal_run(io, j, bytes, 65536 / bytes * 4, false, seconds);
 
-		printf("%8u | %9.1f %5.2f | %9.1f %5.2f %8.0f | %5.2f\n", bytes, b.bytes / 1e6, b.cpu, r.bytes / 1e6, r.cpu,
-		       r.messages, r.bytes / b.bytes);
+		printf("%8u | %9.1f %5.2f | %9.1f %5.2f %8.0f | %5.2f\n", bytes, b.bytes / 1e6, b.cpu, r.bytes / 1e6,
+		       r.cpu, r.messages, r.bytes / b.bytes);
 		fflush(stdout);
 	}
 }
@@ -211,11 +216,12 @@ static void checksum(void)
 
 int main(int argc, char **argv)
 {
-	struct io_params params = { .connections_max = 16, .recv_buffers = 64, .recv_buffer_bytes = 4096, .files_max = 256 };
+	struct io_params params = {
+	    .connections_max = 16, .recv_buffers = 64, .recv_buffer_bytes = 4096, .files_max = 256};
 	static struct image im = {
-		.c = { .generation = 1, .segment_bytes = 64 << 20, .tail_bytes = 64 << 20, .retain_bytes = 1 << 20 },
-		.listener = { .name = "in" },
-		.dest = { .name = "out" },
+	    .c = {.generation = 1, .segment_bytes = 64 << 20, .tail_bytes = 64 << 20, .retain_bytes = 1 << 20},
+	    .listener = {.name = "in"},
+	    .dest = {.name = "out"},
 	};
 	double seconds = argc > 2 ? atof(argv[2]) : 1.0;
 	struct journal *j;
@@ -223,13 +229,14 @@ int main(int argc, char **argv)
 	int err, fd;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: journal_bench FOLDER [SECONDS]   (files of up to 1 GiB are made in FOLDER/journal, FOLDER/bare)\n");
+		fprintf(stderr, "usage: journal_bench FOLDER [SECONDS]   (files of up to 1 GiB are made in "
+		                "FOLDER/journal, FOLDER/bare)\n");
 		return 2;
 	}
 	if (mkdir(argv[1], 0750) < 0 && errno != EEXIST)
 		die(argv[1], errno);
-	im.c.listeners = (struct mr_config_table){ offsetof(struct image, listener), 1 };
-	im.c.dests = (struct mr_config_table){ offsetof(struct image, dest), 1 };
+	im.c.listeners = (struct mr_config_table){offsetof(struct image, listener), 1};
+	im.c.dests = (struct mr_config_table){offsetof(struct image, dest), 1};
 	err = io_create(&params, &io);
 	if (err)
 		die("io_create", err);
