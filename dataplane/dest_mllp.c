@@ -169,15 +169,20 @@ static void item_report(struct core *c, uint32_t i)
 	c->report_tail = i;
 }
 
+/* Its owner died since: the successor hands the same work out again. */
+static bool item_stale(const struct core *c, const struct lane_item *it)
+{
+	return it->owner != c->index && (it->owner_gen != c->peer[it->owner].gen || !c->peer[it->owner].present);
+}
+
 /* Outcomes to their owners, in order; one whose owner died since goes nowhere: the successor hands the work out again. */
 static void dest_report(struct core *c)
 {
 	while (c->report_head != ITEM_NONE) {
 		uint32_t i = c->report_head;
 		struct lane_item *it = &c->item[i];
-		bool stale = it->owner != c->index && (it->owner_gen != c->peer[it->owner].gen || !c->peer[it->owner].present);
 
-		if (!stale) {
+		if (!item_stale(c, it)) {
 			if (it->owner == c->index) {
 				if (!queue_outcomes_room(c))
 					return;
@@ -220,7 +225,10 @@ static void lane_unsend(struct core *c, struct lane *l, bool count_attempt)
 		uint32_t next = c->item[i].next;
 
 		l->past[l->past_at++ % LANE_IDS_REMEMBERED] = c->item[i].id_hash;
-		if (count_attempt) {
+		if (item_stale(c, &c->item[i])) { /* or it would be delivered once more than needed */
+			lane_unlink_sent(c, l, i);
+			item_release(c, i);
+		} else if (count_attempt) {
 			c->item[i].m.attempts++;
 			mr_count_dest(&c->region, MR_M_D_RETRIES, l->dest, 1);
 			if (attempts_max && c->item[i].m.attempts >= attempts_max)
@@ -283,6 +291,15 @@ uint64_t lane_patience_ns(const struct core *c, const struct lane *l)
 	return c->item[l->sent_head].no_answer && d->ack_timeout_ns > LANE_NO_ANSWER_NS ? LANE_NO_ANSWER_NS : d->ack_timeout_ns;
 }
 
+/* Is it a connection on demand with nothing to do? */
+static bool lane_may_idle(const struct core *c, const struct lane *l)
+{
+	const struct mr_config_dest *d = lane_cfg(c, l);
+
+	return l->state == MR_LANE_UP && !l->closing && l->sent_head == ITEM_NONE && l->wait_head == ITEM_NONE && !l->sending &&
+	       d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns && l->idle_since_ns;
+}
+
 /* The lane's one timer follows whatever is due first. */
 void lane_arm(struct core *c, struct lane *l)
 {
@@ -295,10 +312,10 @@ void lane_arm(struct core *c, struct lane *l)
 		at = c->item[l->sent_head].sent_ns + lane_patience_ns(c, l);
 	if (l->state == MR_LANE_RESOLVING && c->now_ns + d->connect_timeout_ns < at)
 		at = c->now_ns + d->connect_timeout_ns;
-	if (l->state == MR_LANE_UP && d->idle_timeout_ns && l->idle_since_ns && l->idle_since_ns + d->idle_timeout_ns < at)
+	if (lane_may_idle(c, l) && l->idle_since_ns + d->idle_timeout_ns < at)
 		at = l->idle_since_ns + d->idle_timeout_ns;
-	if (at != UINT64_MAX)
-		wheel_arm(&c->wheel, &l->timer, at);
+	if (at != UINT64_MAX) /* never for this very moment: what fires now and arms again would never end */
+		wheel_arm(&c->wheel, &l->timer, at > c->now_ns ? at : c->now_ns + 1);
 }
 
 static void lane_wait(struct core *c, struct lane *l, int error)
@@ -534,9 +551,7 @@ void dest_timer(struct core *c, struct lane *l)
 		mr_count_dest(&c->region, MR_M_D_ACK_TIMEOUT, l->dest, 1);
 		dest_lane_failed(c, l, -ETIMEDOUT, true);
 		return;
-	} else if (l->state == MR_LANE_UP && !l->closing && l->sent_head == ITEM_NONE && l->wait_head == ITEM_NONE && !l->sending &&
-		   d->connect == MR_CONNECT_DEMAND && d->idle_timeout_ns && l->idle_since_ns &&
-		   c->now_ns >= l->idle_since_ns + d->idle_timeout_ns) {
+	} else if (lane_may_idle(c, l) && c->now_ns >= l->idle_since_ns + d->idle_timeout_ns) {
 		l->closing = true;
 		io_close(c->io, (uint32_t)l->conn, false);
 		lane_state(c, l, MR_LANE_IDLE, 0);

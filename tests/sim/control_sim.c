@@ -110,8 +110,10 @@ void control_spawn(struct sim *s, struct hub_core *h)
 	}
 	control_send(h, &m, &s->hub->listener_fd, 1);
 	for (uint32_t i = 0; i < s->p.cores; i++)
-		if (i != h->index)
+		if (i != h->index) {
+			s->hub->blind += s->hub->core[i].tail_fd < 0;
 			control_tail(h, &s->hub->core[i]);
+		}
 	for (uint32_t d = 0; d < s->p.dests; d++)
 		control_simple(h, s->hub->paused[d] ? MR_LINK_PAUSE : MR_LINK_RESUME, d);
 }

@@ -73,6 +73,12 @@ uint64_t hub_crashes(const struct sim *s)
 	return s->hub->crashes;
 }
 
+/** hub_blind - grows when a core starts that cannot know yet what is in another one's journal. */
+uint64_t hub_blind(const struct sim *s)
+{
+	return s->hub->blind;
+}
+
 /** hub_disturbed - grows with each death of a core and each joining of its successor: what was under way may go again. */
 uint64_t hub_disturbed(const struct sim *s)
 {

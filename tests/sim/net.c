@@ -239,6 +239,7 @@ static void dial_arrives(struct sim *s, void *arg, uint64_t n)
 		c->number = (uint32_t)number;
 		c->core_open = true;
 		c->tag = tag;
+		sim_trace(s, "connection %llu is with core %u", (unsigned long long)c->serial, (first + i) % s->p.cores);
 		io_sim_accepted(io, c, tag, (uint8_t)n);
 		net_pull(c);
 		return;

@@ -158,6 +158,7 @@ bool hub_stopped(const struct sim *s);
 bool hub_up(const struct sim *s);
 uint64_t hub_crashes(const struct sim *s);
 uint64_t hub_disturbed(const struct sim *s);
+uint64_t hub_blind(const struct sim *s);
 
 /* senders.c */
 void senders_init(struct sim *s);
@@ -184,6 +185,8 @@ struct message {
 	uint32_t sent;                 /* how often */
 	uint64_t serial;               /* the connection it was first sent on */
 	uint32_t place;                /* its place among that connection's frames */
+	uint64_t blind;                /* hub_blind() when it was first sent */
+	bool unsure;                   /* ... and not any more when it was answered: it may have been taken twice */
 	uint64_t answer_sum[2];        /* of its first positive answers, by their place in `expect` */
 	struct {
 		uint32_t arrived, yes, no; /* times it came, was accepted, was refused */
