@@ -414,6 +414,8 @@ static void quote_source(struct config_diag *d, const struct config_place *at)
 			d->source[i] = ' ';
 	}
 	d->caret = at->column - skipped;
+	if (d->caret > n + 1) /* a control character in a variable ends what is shown of it */
+		d->caret = (uint32_t)n + 1;
 }
 
 static struct config_diag *report_room(struct config_report *r)
@@ -537,18 +539,40 @@ static void print_plural(FILE *out, uint32_t n, const char *what, const char *mo
 	fprintf(out, "%u %s%s%s", n, what, n == 1 ? "" : "s", more);
 }
 
+/* Bytes of the UTF-8 character at @s; 0 if there is none: names of files and variables may hold anything. */
+static uint32_t utf8_bytes(const char *s)
+{
+	unsigned char first = (unsigned char)*s;
+	uint32_t n = first < 0x80                    ? 1
+	             : first >= 0xc2 && first < 0xe0 ? 2
+	             : first >= 0xe0 && first < 0xf0 ? 3
+	             : first >= 0xf0 && first < 0xf5 ? 4
+	                                             : 0;
+
+	for (uint32_t i = 1; i < n; i++) {
+		if (!continues(s[i]))
+			return 0;
+	}
+	return n;
+}
+
 static void print_json_string(FILE *out, const char *s)
 {
+	uint32_t n;
+
 	fputc('"', out);
-	for (; *s; s++) {
+	for (; *s; s += n ? n : 1) {
 		unsigned char ch = (unsigned char)*s;
 
-		if (ch == '"' || ch == '\\')
+		n = utf8_bytes(s);
+		if (!n)
+			fputs("\\ufffd", out);
+		else if (ch == '"' || ch == '\\')
 			fprintf(out, "\\%c", ch);
 		else if (ch < ' ' || ch == 127)
 			fprintf(out, "\\u%04x", ch);
 		else
-			fputc(ch, out);
+			fwrite(s, 1, n, out);
 	}
 	fputc('"', out);
 }

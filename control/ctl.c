@@ -93,8 +93,8 @@ void ctl_reply(struct evhttp_request *request, int status, json_t *body)
 	struct evbuffer *out = evbuffer_new();
 	char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(9));
 
-	must(out && text);
-	evbuffer_add_printf(out, "%s\n", text);
+	must(out);
+	evbuffer_add_printf(out, "%s\n", text ? text : "{\"error\":{\"code\":\"internal\",\"text\":\"no answer\"}}");
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "application/json");
 	evhttp_send_reply(request, status, ctl_reason(status), out);
 	evbuffer_free(out);

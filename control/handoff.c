@@ -235,7 +235,8 @@ static void handoff_refuse(struct link *l, const struct mr_link_msg *m, const st
 	        takeover_is_ours(who->pid);
 	trouble_raise(l->control, NULL, LOG_PROCESS_FOREIGN, UINT32_MAX, 0,
 	              "process %d of user %u said hello as %s %u: %s", (int)who->pid, (unsigned)who->uid,
-	              connector ? "connector" : "worker", m->u.hello.index, stale ? "killed, it is not wanted" : "refused");
+	              connector ? "connector" : "worker", m->u.hello.index,
+	              stale ? "killed, it is not wanted" : "refused");
 	if (stale)
 		kill(who->pid, SIGKILL);
 	link_free(l);

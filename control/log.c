@@ -97,6 +97,24 @@ __attribute__((format(printf, 2, 3))) static void log_put(struct log_line *l, co
 		l->at += n < l->end - l->at ? n : l->end - l->at - 1;
 }
 
+/* Bytes of the UTF-8 character at @s, 0 if it is none. */
+static int log_utf8(const unsigned char *s)
+{
+	int more = s[0] < 0x80                   ? 0
+	           : s[0] >= 0xc2 && s[0] < 0xe0 ? 1
+	           : (s[0] & 0xf0) == 0xe0       ? 2
+	           : s[0] >= 0xf0 && s[0] < 0xf5 ? 3
+	                                         : -1;
+
+	for (int i = 1; i <= more; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return more + 1;
+}
+
 static void log_put_json(struct log_line *l, const char *key, const char *text)
 {
 	log_put(l, ",\"%s\":\"", key);
@@ -107,8 +125,16 @@ static void log_put_json(struct log_line *l, const char *key, const char *text)
 			log_put(l, "\\%c", c);
 		else if (c < 0x20 || c == 0x7f)
 			log_put(l, " ");
-		else
+		else if (c < 0x80)
 			log_put(l, "%c", c);
+		else if (log_utf8((const unsigned char *)text)) {
+			int n = log_utf8((const unsigned char *)text);
+
+			log_put(l, "%.*s", n, text);
+			text += n - 1;
+		} else {
+			log_put(l, "?"); /* a path may hold any byte */
+		}
 	}
 	log_put(l, "\"");
 }

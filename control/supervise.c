@@ -34,7 +34,7 @@
 #define SUPERVISE_RECOVER_NS      300000000000ull /* while it starts or recovers: reading a journal can take its time */
 #define SUPERVISE_HELLO_NS        20000000000ull  /* from start to HELLO, or without a link */
 #define SUPERVISE_START_PARTIAL_S 60              /* then accept with the workers that are ready */
-#define SUPERVISE_DRAIN_EXTRA_NS  10000000000ull /* the processes end by themselves 5 s after drain_timeout */
+#define SUPERVISE_DRAIN_EXTRA_NS  10000000000ull  /* the processes end by themselves 5 s after drain_timeout */
 
 static void supervise_progress(struct control *c);
 static void supervise_gone(struct process *p, int status, bool known);
@@ -168,8 +168,9 @@ static void supervise_spawn(struct process *p)
 	}
 	lock_fd = supervise_lock(p);
 	if (lock_fd < 0) {
-		trouble_raise(c, p, LOG_JOURNAL_LOCKED, UINT32_MAX, lock_fd, "%s/%s.lock: %s; waiting for it", c->cfg->data,
-		              p->name, lock_fd == -EBUSY ? "another process has this place" : strerror(-lock_fd));
+		trouble_raise(c, p, LOG_JOURNAL_LOCKED, UINT32_MAX, lock_fd, "%s/%s.lock: %s; waiting for it",
+		              c->cfg->data, p->name,
+		              lock_fd == -EBUSY ? "another process has this place" : strerror(-lock_fd));
 		supervise_retry(p, 0);
 		return;
 	}

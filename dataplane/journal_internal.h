@@ -28,12 +28,11 @@
 #define JOURNAL_SPARES_EXTRA  2             /* of done segments: cheaper than to make new ones */
 #define JOURNAL_FILES_MAX     64            /* read descriptors kept open */
 #define JOURNAL_RESERVE_MAX   (4u << 20)    /* of the last segment: for outcomes */
-#define JOURNAL_RETRY_NS      1000000000ull /* after a failed attempt to make a segment; free space is looked at as often \
-	                                     */
-#define JOURNAL_SETTLE_NS 100000000ull /* a sealed segment is not given up before its messages can be pinned */
-#define JOURNAL_MARK_NS     1000000000ull           /* idle so long: write down how far it is durable */
-#define JOURNAL_HOLD_NS     100000000ull            /* while full: outcomes wait this long for company */
-#define JOURNAL_SLACK_BYTES (3u * MR_JOURNAL_BLOCK) /* what closing batches may add behind a record */
+#define JOURNAL_RETRY_NS      1000000000ull /* to make a segment, after it failed; free space is looked at as often */
+#define JOURNAL_SETTLE_NS     100000000ull  /* a sealed segment is not given up before its messages can be pinned */
+#define JOURNAL_MARK_NS       1000000000ull /* idle so long: write down how far it is durable */
+#define JOURNAL_HOLD_NS       100000000ull  /* while full: outcomes wait this long for company */
+#define JOURNAL_SLACK_BYTES   (3u * MR_JOURNAL_BLOCK) /* what closing batches may add behind a record */
 
 /* Low 16 bits of the tags of our file requests. */
 enum journal_tag {

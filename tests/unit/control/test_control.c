@@ -96,6 +96,20 @@ static void every_line_is_one_json_object(void **state)
 	json_decref(o);
 }
 
+static void odd_bytes_of_a_path_do_not_break_a_line(void **state)
+{
+	char line[2048];
+	json_t *o;
+
+	log_render_json(line, sizeof(line), 0, LOG_FOLDER_FAILED, NULL,
+	                "/tmp/gr\303\274n/\xff\xc3/\xed\xa0\x80\xf0\x9f\x98\x80\xe2\x82");
+	o = json_loads(line, 0, NULL);
+	assert_non_null(o);
+	assert_string_equal(json_string_value(json_object_get(o, "text")),
+	                    "/tmp/gr\303\274n/?\?/?\?\?\xf0\x9f\x98\x80?\?");
+	json_decref(o);
+}
+
 static void lines_for_people_name_what_it_is_about_once(void **state)
 {
 	const struct log_about about = {.process = "worker-0", .item = "ehr"};
@@ -318,6 +332,7 @@ int main(void)
 	    cmocka_unit_test(waits_double_up_to_ten_seconds),
 	    cmocka_unit_test(a_healthy_life_forgets_the_waits),
 	    cmocka_unit_test(every_line_is_one_json_object),
+	    cmocka_unit_test(odd_bytes_of_a_path_do_not_break_a_line),
 	    cmocka_unit_test(lines_for_people_name_what_it_is_about_once),
 	    cmocka_unit_test(codes_are_in_order_and_explained),
 	    cmocka_unit_test_setup_teardown(totals_add_up_what_processes_counted, make_folder, drop_folder),

@@ -100,7 +100,8 @@ static void on_outcome(void *arg, const struct mr_rec_outcome *o, uint64_t time_
 void rig_init(struct rig *r, uint64_t seed)
 {
 	memset(r, 0, sizeof(*r));
-	strcpy(r->folder, "/tmp/millrace-journal-XXXXXX");
+	snprintf(r->folder, sizeof(r->folder), "%s/millrace-journal-XXXXXX",
+	         getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(r->folder));
 	rig_config_set(&r->cfg, "a b c d");
 	r->cfg.c.retain_ns = 3600ull * 1000000000;

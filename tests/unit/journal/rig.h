@@ -53,7 +53,7 @@ struct book_message *book_find(struct book *b, uint64_t position);
 void book_clear(struct book *b);
 
 struct rig {
-	char folder[64];
+	char folder[100];
 	struct rig_config cfg;
 	struct io io;
 	struct journal *j;

@@ -329,6 +329,8 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(damage_anywhere_is_found_and_contained),
 	};
 
+	if (!access("/dev/shm", W_OK)) /* thousands of cases: the crashes are ours, the disk need not be one */
+		setenv("TMPDIR", "/dev/shm", 0);
 	if (argc > 1) { /* one damage case again, by its seed */
 		one_damage(strtoull(argv[1], NULL, 10));
 		return 0;
