@@ -403,7 +403,7 @@ static void supervise_check(struct process *p, uint64_t now)
 		p->heartbeat_seen_ns = now;
 	}
 	limit = mr_load_relaxed(&r->state) < MR_STATE_READY ? SUPERVISE_RECOVER_NS : SUPERVISE_STUCK_NS;
-	if (now - p->heartbeat_seen_ns > limit)
+	if (now > p->heartbeat_seen_ns && now - p->heartbeat_seen_ns > limit) /* it may have been seen since the tick began */
 		supervise_kill_stuck(p, "has not moved its heartbeat", now - p->heartbeat_seen_ns);
 }
 

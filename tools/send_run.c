@@ -445,7 +445,7 @@ static void send_tick(struct sender *s)
 		if (c->state == SEND_CONNECTING && s->now_ns - c->since_ns > s->set->timeout_ns) {
 			send_broken(s, c, ETIMEDOUT);
 		} else if (c->state == SEND_UP && ((slot && s->now_ns - slot->sent_ns > s->set->timeout_ns) ||
-						   (c->blocked && s->now_ns - c->wrote_ns > s->set->timeout_ns))) {
+		                                   (c->blocked && s->now_ns - c->wrote_ns > s->set->timeout_ns))) {
 			s->ret->timeouts++;
 			send_broken(s, c, ETIMEDOUT);
 		}

@@ -213,7 +213,10 @@ static void top_print(FILE *out, const struct top_sample *now, const struct top_
 	struct table table;
 
 	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&t));
-	fprintf(out, "millrace top  %s  %s  every %.1f s\n\n", clock, now->run, s);
+	fprintf(out, "millrace top  %s  %s", clock, now->run);
+	if (now->time_ns > before->time_ns) /* not so on the first screen, which has no rates yet */
+		fprintf(out, "  last %.1f s", s);
+	fputs("\n\n", out);
 	table_begin(&table, "PROCESS|STATE|CONNECTIONS>|MSG/S>|MB/S>|BUSY>|PENDING>|JOURNAL MB/S>|JOURNAL>|SYNC P99>");
 	for (int i = 0; i < now->processes; i++) {
 		const struct top_process *p = &now->process[i], *b = top_before_process(before, p);

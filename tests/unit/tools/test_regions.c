@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -89,10 +90,48 @@ static void two_workers(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+/* A process that died and was not waited for, and one whose number another process has by now, are dead. */
+static void dead_processes(void **state)
+{
+	char folder[] = "/tmp/millrace-test-XXXXXX", path[64];
+	struct mr_region_writer w;
+	struct mr_config *cfg = image();
+	struct regions g;
+	siginfo_t info;
+	pid_t pid;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/worker-0.region", folder);
+	pid = fork();
+	if (pid == 0)
+		_exit(mr_region_create(path, MR_KIND_WORKER, 0, 1, cfg, &w) != 0);
+	assert_true(pid > 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0); /* it stays a zombie */
+	assert_int_equal(info.si_status, 0);
+	assert_int_equal(regions_open(folder, &g), 0);
+	assert_false(g.process[0].alive);
+	regions_close(&g);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+	assert_int_equal(mr_region_create(path, MR_KIND_WORKER, 0, 2, cfg, &w), 0);
+	assert_int_equal(regions_open(folder, &g), 0);
+	assert_true(g.process[0].alive);
+	regions_close(&g);
+	w.region->start_ns -= 3600000000000ull; /* made an hour before this process was started */
+	assert_int_equal(regions_open(folder, &g), 0);
+	assert_false(g.process[0].alive);
+	regions_close(&g);
+	mr_region_close(&w);
+	free(cfg);
+	unlink(path);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(two_workers),
+	    cmocka_unit_test(dead_processes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
