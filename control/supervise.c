@@ -391,7 +391,7 @@ static void supervise_check(struct process *p, uint64_t now)
 	const struct mr_region *r = process_map_region(p);
 	uint64_t beat, limit;
 
-	if (!p->link && now - p->unlinked_ns > SUPERVISE_HELLO_NS) {
+	if (!p->link && now > p->unlinked_ns && now - p->unlinked_ns > SUPERVISE_HELLO_NS) {
 		supervise_kill_stuck(p, "has no link to the control process", now - p->unlinked_ns);
 		return;
 	}

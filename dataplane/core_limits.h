@@ -19,8 +19,7 @@
 #define STALL_RETRIES_A_TURN 256
 #define DISCARD_NS           2000000000u   /* after a refusal that ends the connection: read on this long, so the answer arrives */
 #define DISCARD_BYTES        (64u << 20)
-#define LANE_CREDIT          256           /* messages handed out per (owner, destination, lane) and not finished */
-#define LANE_CREDIT_BATCH    8192          /* the same for batch file destinations, which finish a file at a time */
+#define LANE_CREDIT          256           /* mr_config_credit() of an MLLP destination */
 #define LANE_OUT_BYTES       65536         /* outgoing bytes composed at once */
 #define LANE_ANSWER_BYTES    65536         /* longest answer accepted from a destination */
 #define LANE_READ_BYTES      262144        /* read-ahead in a journal file for messages no longer in the tail */

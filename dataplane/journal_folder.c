@@ -64,7 +64,7 @@ static void take_spare(struct journal *j, const char *name)
 		return;
 	if (number >= j->spare_next)
 		j->spare_next = number + 1;
-	if (j->spare_count < JOURNAL_SPARES_MAX && j->spare_count < j->spares_wanted + 1)
+	if (j->spare_count < JOURNAL_SPARES_MAX && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA)
 		j->spares[j->spare_count++] = number;
 	else
 		unlinkat(j->folder_fd, name, 0);
@@ -85,13 +85,11 @@ static int list_all(struct listing *r)
 	}
 	rewinddir(dir);
 	while (!err && (e = readdir(dir))) {
-		size_t n = strlen(e->d_name);
-
 		if (is_segment(e->d_name, ".seg", &sequence))
 			err = add_sequence(r, sequence);
 		else if (!strncmp(e->d_name, "spare-", 6))
 			take_spare(r->j, e->d_name);
-		else if (n > 4 && !strcmp(e->d_name + n - 4, ".tmp"))
+		else if (is_segment(e->d_name, ".idx.tmp", &sequence) || !strcmp(e->d_name, "state.tmp"))
 			unlinkat(r->j->folder_fd, e->d_name, 0);
 	}
 	closedir(dir);

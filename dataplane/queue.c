@@ -234,16 +234,6 @@ static bool queue_hand_one(struct core *c, struct queue_lane *l, uint32_t owner)
 	return true;
 }
 
-/* How many entries of a lane may be handed out and unfinished. A batch file is finished as a whole: it wants all of it. */
-static uint64_t queue_credit(const struct core *c, const struct queue_lane *l)
-{
-	const struct mr_config_dest *d = mr_config_dest(c->cfg, l->dest);
-
-	if (d->kind != MR_DEST_FILE || d->file_format != MR_FILE_BATCH || d->batch_messages <= LANE_CREDIT)
-		return LANE_CREDIT;
-	return d->batch_messages < LANE_CREDIT_BATCH ? d->batch_messages : LANE_CREDIT_BATCH;
-}
-
 void queue_hand_out(struct core *c)
 {
 	uint32_t i = c->q.list_head;
@@ -253,7 +243,7 @@ void queue_hand_out(struct core *c)
 		struct queue_lane *l = &c->q.lane[i];
 		uint32_t owner = mr_config_dest(c->cfg, l->dest)->owner;
 		bool ok = owner == c->index || c->peer[owner].present;
-		uint64_t credit = queue_credit(c, l);
+		uint64_t credit = mr_config_credit(mr_config_dest(c->cfg, l->dest));
 
 		i = l->list_next;
 		l->listed = false;

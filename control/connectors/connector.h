@@ -25,7 +25,6 @@
 #define CONNECTOR_LINK_RETRY_NS 200000000u
 #define CONNECTOR_LINK_FIRST_NS 15000000000u /* no configuration after this long: give up */
 #define CONNECTOR_TAKE_BUDGET   4096         /* ring records of one turn and peer */
-#define CONNECTOR_CREDIT        256 /* messages a worker hands out per destination before it waits for outcomes */
 
 /* What an epoll event of the loop is about: below these a peer's ring. */
 enum connector_event { CONNECTOR_EVENT_WORK = MR_PEERS_MAX, CONNECTOR_EVENT_LINK, CONNECTOR_EVENT_SIGNAL };

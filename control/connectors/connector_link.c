@@ -110,12 +110,9 @@ static uint32_t items_wanted(const struct connector *c)
 
 	for (uint32_t i = 0; i < c->cfg->dests.count; i++) {
 		const struct mr_config_dest *d = mr_config_dest(c->cfg, i);
-		uint64_t each = d->file_format == MR_FILE_BATCH && d->batch_messages > CONNECTOR_CREDIT
-		                    ? d->batch_messages
-		                    : CONNECTOR_CREDIT;
 
 		if (d->kind == c->kind->dest_kind)
-			room += each * 2 * c->cfg->workers;
+			room += (uint64_t)mr_config_credit(d) * 2 * c->cfg->workers;
 	}
 	return room > 16u << 20 ? 16u << 20 : (uint32_t)room;
 }

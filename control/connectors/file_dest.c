@@ -401,12 +401,12 @@ static void group_turn(struct connector *c, struct file_dest *d)
 }
 
 /* Some worker has handed out all it may before it hears of one of these: waiting longer brings nothing. */
-static bool batch_stalled(const struct connector *c, const struct file_batch *b)
+static bool batch_stalled(const struct connector *c, const struct file_dest *d, const struct file_batch *b)
 {
 	if (c->now_ns - b->grown_ns < FILE_STALL_NS)
 		return false;
 	for (int i = 0; i < MR_PEERS_MAX; i++) {
-		if (b->seq_first[i] && b->seq_last[i] - b->seq_first[i] + 1 == CONNECTOR_CREDIT)
+		if (b->seq_first[i] && b->seq_last[i] - b->seq_first[i] + 1 >= mr_config_credit(d->cfg))
 			return true;
 	}
 	return false;
@@ -431,7 +431,7 @@ static uint64_t batch_turn(struct connector *c, struct file_dest *d, bool may)
 	}
 	if (!b->items.head)
 		return UINT64_MAX;
-	if (now || !room || c->now_ns - b->opened_ns >= d->cfg->batch_interval_ns || batch_stalled(c, b)) {
+	if (now || !room || c->now_ns - b->opened_ns >= d->cfg->batch_interval_ns || batch_stalled(c, d, b)) {
 		job_give(c, d, FILE_JOB_BATCH, 0, true);
 		return UINT64_MAX;
 	}

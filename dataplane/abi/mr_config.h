@@ -216,6 +216,20 @@ static inline const struct mr_config_dest *mr_config_dest(const struct mr_config
 	return (const struct mr_config_dest *)mr_config_at(c, &c->dests) + i;
 }
 
+/**
+ * mr_config_credit - messages that a worker hands out for one lane of @d before it hears of the oldest of them.
+ *
+ * Bounds what a destination's side has to hold. A batch file is finished as a whole, so it wants all its messages at once.
+ */
+static inline uint32_t mr_config_credit(const struct mr_config_dest *d)
+{
+	const uint32_t usual = 256, most = 8192;
+
+	if (d->kind != MR_DEST_FILE || d->file_format != MR_FILE_BATCH || d->batch_messages <= usual)
+		return usual;
+	return d->batch_messages < most ? d->batch_messages : most;
+}
+
 static inline const struct mr_config_route *mr_config_route(const struct mr_config *c, uint32_t i)
 {
 	return (const struct mr_config_route *)mr_config_at(c, &c->routes) + i;
