@@ -3,8 +3,8 @@
  * peers.c - makes the rings between each two processes and passes them, with eventfds and journal tails, to both ends.
  *
  * Called by handoff.c and supervise.c on the control loop. The control process keeps no ring: once both ends have it,
- * they need nobody. While rings are on their way a file RUN/peering stands, so that a later control process knows
- * that a pair may be half connected, and gives out fresh ones.
+ * they need nobody. From the death of a process until it is joined with all others again a file RUN/peering stands, so
+ * that a later control process knows that a pair may be half connected or not at all, and gives out fresh ones.
  *
  * A worker gets its rings when it is ready, so after it has told its journals: what comes out of a ring always refers
  * to a journal whose tail was sent to the reader before the ring.
@@ -169,6 +169,7 @@ void peers_gone(struct process *p)
 		peers_tail_close(&p->tails[i]);
 	p->tail_count = 0;
 	p->announced = false;
+	peers_mark(p->control);
 	control_each (p->control, q) {
 		if (q->peered[p->peer])
 			peers_send_gone(q, p);
@@ -190,11 +191,24 @@ void peers_missing(struct process *p)
 			peers_send_gone(p, q);
 }
 
+/* Is every process of the hub there and joined with every other? */
+static bool peers_whole(const struct control *c)
+{
+	control_each (c, p) {
+		if (!p->link || !p->announced)
+			return false;
+		control_each (c, q)
+			if (q != p && !p->peered[q->peer])
+				return false;
+	}
+	return true;
+}
+
 void peers_settle(struct control *c)
 {
 	char path[700];
 
-	if (!c->peering || !handoff_idle(c))
+	if (!c->peering || !handoff_idle(c) || !peers_whole(c))
 		return;
 	snprintf(path, sizeof(path), "%s/" PEERS_MARK, c->cfg->run);
 	unlink(path);
@@ -205,6 +219,8 @@ bool peers_unsettled(struct control *c)
 {
 	char path[700];
 
+	/* The mark stays until all are joined: this control process may die before that, too. */
 	snprintf(path, sizeof(path), "%s/" PEERS_MARK, c->cfg->run);
-	return unlink(path) == 0;
+	c->peering = access(path, F_OK) == 0;
+	return c->peering;
 }

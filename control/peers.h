@@ -24,10 +24,10 @@ void peers_adopted(struct process *p);
 /** peers_missing - after a take-over: tell @p which peers are not there, in case they died unseen. */
 void peers_missing(struct process *p);
 
-/** peers_settle - when all rings are handed out, take the mark away that says "half handed out". */
+/** peers_settle - when every process is joined with all others, take the mark away that says "half joined". */
 void peers_settle(struct control *c);
 
-/** peers_unsettled - did the last control process die while it handed out rings? Removes the mark. */
+/** peers_unsettled - did the last control process die before all processes were joined? The mark stays until they are. */
 bool peers_unsettled(struct control *c);
 
 #endif

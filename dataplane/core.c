@@ -204,7 +204,8 @@ static void core_drain_step(struct core *c)
 
 void core_committed(struct core *c)
 {
-	uint64_t durable = journal_durable(c->journal), segment = c->cfg->segment_bytes;
+	uint64_t durable = journal_durable(c->journal);
+	uint64_t segment = journal_tail(c->journal)->segment_bytes; /* a journal keeps the size it was made with */
 
 	while (c->walked < durable) {
 		const struct mr_rec *rec;

@@ -65,8 +65,6 @@ static void lane_read(struct core *c, struct lane *l, const struct lane_item *it
 		lane_unreadable(c, l);
 		return;
 	}
-	if (offset + want > c->cfg->segment_bytes && offset < c->cfg->segment_bytes)
-		want = c->cfg->segment_bytes - offset;
 	if (l->ahead_room < want) {
 		lane_give_ahead(c, l);
 		l->ahead = frame_take(c->frames, want, &l->ahead_room);

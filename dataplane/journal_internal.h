@@ -232,7 +232,7 @@ void journal_segment_roll(struct journal *j, uint64_t data_end);
 void journal_segment_written(struct journal *j);
 void journal_segment_made(struct journal *j, int32_t result);
 void journal_segment_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_ns);
-int journal_segment_create(struct journal *j, uint64_t sequence);
+int journal_segment_create(struct journal *j, uint64_t sequence, bool beyond_max);
 void journal_segment_close(struct journal *j);
 void journal_segment_state_done(struct journal *j, int32_t result);
 

@@ -391,11 +391,12 @@ static int go_on(struct recover *r)
 		return err;
 	if (j->adopted && !journal_segment_wants_next(j, r->end))
 		return 0;
-	err = journal_segment_create(j, last + 1);
-	if (!err)
+	if (!journal_segment_create(j, last + 1, false))
 		return 0;
 	j->full = true; /* outcomes may still fit */
-	return j->segment_end - r->end > journal_names_bytes(j) + 8 * MR_JOURNAL_BLOCK ? 0 : err;
+	if (j->segment_end - r->end > journal_names_bytes(j) + 8 * MR_JOURNAL_BLOCK)
+		return 0;
+	return journal_segment_create(j, last + 1, true); /* without it nothing is delivered, and it stays full for ever */
 }
 
 static int make_new(struct recover *r)
@@ -413,14 +414,14 @@ static int make_new(struct recover *r)
 	memcpy(j->uuid, random, sizeof(j->uuid));
 	j->seed = mr_journal_seed(j->uuid);
 	j->epoch = 1;
-	err = journal_segment_create(j, 1);
+	err = journal_segment_create(j, 1, true);
 	if (err)
 		return err;
 	j->segments[0].state = SEGMENT_CURRENT;
 	j->segment_end = 2 * j->segment_bytes;
 	r->end = j->segment_bytes + MR_JOURNAL_BLOCK;
 	journal_index_begin(j, 1);
-	if (!j->adopted && journal_segment_create(j, 2))
+	if (!j->adopted && journal_segment_create(j, 2, false))
 		j->full = true;
 	return 0;
 }

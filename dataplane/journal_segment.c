@@ -499,8 +499,8 @@ static int zero_file(struct journal *j, const char *name)
 	return err;
 }
 
-/** journal_segment_create - at start: make segment @sequence of a spare or anew, and add it as READY. */
-int journal_segment_create(struct journal *j, uint64_t sequence)
+/** journal_segment_create - at start: make segment @sequence of a spare or anew, and add it as READY. @beyond_max: never mind limits. */
+int journal_segment_create(struct journal *j, uint64_t sequence, bool beyond_max)
 {
 	struct segment *s;
 	char spare[32], name[32];
@@ -511,7 +511,7 @@ int journal_segment_create(struct journal *j, uint64_t sequence)
 		spare_name(j->spares[--j->spare_count], spare);
 	} else {
 		spare_name(j->spare_next++, spare);
-		err = may_grow(j) || !j->segment_count ? zero_file(j, spare) : -ENOSPC;
+		err = beyond_max || may_grow(j) ? zero_file(j, spare) : -ENOSPC;
 	}
 	if (!err && (renameat(j->folder_fd, spare, j->folder_fd, name) < 0 || fsync(j->folder_fd) < 0))
 		err = -errno;

@@ -293,6 +293,13 @@ static void queue_record(struct core *c, uint32_t journal, uint64_t position, ui
 	*o = (struct mr_rec_outcome){.position = position, .dest = (uint16_t)dest, .result = result, .reason = reason,
 				     .attempts = attempts};
 	memcpy(o->code, code, 2);
+	/*
+	 * Finished, so its segment need not be kept for it, even before this outcome is on disk: a message whose segment is
+	 * gone is never delivered again. Waiting for the outcome would lock a full journal up: no room for outcomes until a
+	 * segment goes, and no segment goes until its outcomes are in.
+	 */
+	if (result != MR_RESULT_DEAD && result != MR_RESULT_REQUEUED)
+		journal_unpin(c->sources[journal].own, position);
 }
 
 void queue_flush_outcomes(struct core *c)
@@ -305,9 +312,6 @@ void queue_flush_outcomes(struct core *c)
 
 			if (!journal_append_outcomes(c->sources[j].own, c->q.outcome[j] + done, k))
 				break; /* no room now: kept, and tried again next turn */
-			for (uint32_t i = done; i < done + k; i++)
-				if (c->q.outcome[j][i].result != MR_RESULT_DEAD && c->q.outcome[j][i].result != MR_RESULT_REQUEUED)
-					journal_unpin(c->sources[j].own, c->q.outcome[j][i].position);
 			done += k;
 		}
 		if (done && done < n)

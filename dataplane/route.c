@@ -29,42 +29,6 @@ static bool index_message(struct route_table *t)
 	return t->indexed;
 }
 
-/* The n-th piece, from 1, of @in between @delim; what is not there is empty. */
-static struct hl7_span piece(const char *msg, struct hl7_span in, char delim, uint32_t n)
-{
-	const char *p = msg + in.offset, *end = p + in.bytes;
-
-	for (;; n--) {
-		const char *found = delim && p < end ? memchr(p, delim, (size_t)(end - p)) : NULL;
-
-		if (n == 1)
-			return (struct hl7_span){(uint32_t)(p - msg), (uint32_t)((found ? found : end) - p)};
-		if (!found)
-			return (struct hl7_span){0, 0};
-		p = found + 1;
-	}
-}
-
-/* A path inside MSH, from the header. Says the same as hl7_get() on the index. */
-static struct hl7_span from_header(const struct route_table *t, const struct hl7_path *p)
-{
-	const struct hl7_msh *m = t->msh;
-	struct hl7_span v;
-
-	if (p->field == HL7_PATH_WHOLE)
-		return (struct hl7_span){0, m->segment_bytes};
-	v = m->field[p->field];
-	if (p->field <= 2)
-		return p->repetition <= 1 && p->component <= 1 && p->subcomponent <= 1 ? v : (struct hl7_span){0, 0};
-	if (p->repetition)
-		v = piece(t->msg, v, m->delims.repetition, p->repetition);
-	if (p->component && v.bytes)
-		v = piece(t->msg, v, m->delims.component, p->component);
-	if (p->subcomponent && v.bytes)
-		v = piece(t->msg, v, m->delims.subcomponent, p->subcomponent);
-	return v;
-}
-
 static bool has_escape(const struct route_table *t, struct hl7_span v)
 {
 	return t->msh->delims.escape && memchr(t->msg + v.offset, t->msh->delims.escape, v.bytes);
@@ -127,8 +91,7 @@ static bool places_next(struct places *w, const struct route_table *t, const str
 	w->done = true;
 	if (!p->in_msh)
 		return hl7_get(&t->index, &p->path, ret) && ret->bytes;
-	*ret = from_header(t, &p->path);
-	return ret->bytes != 0;
+	return hl7_msh_get(t->msg, t->msh, &p->path, ret) == 1;
 }
 
 /* Looks up all values of a path, once per message. Returns false if the message cannot be indexed. */

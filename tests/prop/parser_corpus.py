@@ -7,6 +7,7 @@ parser_corpus.py [FOLDER]      default: MILLRACE_CORPUS, else the folder shared/
 Messages come out of the files through `millrace hl7 format`, so that both parsers see the same bytes. What differs is
 counted by reason; a reason that is not in EXPECTED fails the test. No value is ever printed. Exit 77: no such folder.
 """
+
 import codecs
 import json
 import os
@@ -30,7 +31,7 @@ PATH = re.compile(r"([A-Z][A-Z0-9]{2})(?:\((\d+)\))?-(\d+)(?:\[(\d+)\])?(?:\.(\d
 
 
 def latin_1_rest(error):
-    return error.object[error.start:error.start + 1].decode("latin-1"), error.start + 1
+    return error.object[error.start : error.start + 1].decode("latin-1"), error.start + 1
 
 
 codecs.register_error("latin_1_rest", latin_1_rest)
@@ -82,7 +83,9 @@ def run(millrace, *args):
 
 def main():
     here = pathlib.Path(__file__).resolve().parents[2]
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MILLRACE_CORPUS", here.parent / "shared/data"))
+    folder = pathlib.Path(
+        sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MILLRACE_CORPUS", here.parent / "shared/data")
+    )
     if not folder.is_dir():
         print(f"SKIP: no folder of real messages at MILLRACE_CORPUS ({folder.name})")
         return 77

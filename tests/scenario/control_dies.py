@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 from millrace_test import Failure, Hub, Receiver, adt, eventually, expect, expect_ack, expect_equal, main, scenario
 
@@ -124,6 +125,40 @@ def as_before():
         ehr.expect_nothing()
         hub.cli("queue", "resume", "ehr")
         ehr.wait_for([msg])
+
+
+@scenario(
+    "the control process dies while a worker is coming back, and the next one too: all queues empty in the end",
+    seconds=150,
+)
+def while_joining():
+    for pause in (0.02, 0.06, 0.11, 0.16, 0.25):
+        with (
+            Receiver() as one,
+            Receiver() as two,
+            Hub(
+                listeners={"adt": {}},
+                destinations={"one": one, "two": two},
+                routes=[{"from": "adt", "to": ["one", "two"]}],
+            ) as hub,
+        ):
+            hub.kill9("worker 0")
+            time.sleep(pause)
+            hub.kill9("control")
+            time.sleep(0.25)
+            hub.kill9("control")
+            eventually(lambda h=hub: h.http("/readyz")[0] == 200, "not ready again", 30)
+            sent = []
+            for _ in range(8):  # connections to both workers
+                sender = hub.sender("adt")
+                batch = [adt() for _ in range(5)]
+                sender.send(*batch)
+                for ack, msg in zip(sender.answers(5), batch):
+                    expect_ack(ack, "AA", msg)
+                sent += batch
+            hub.wait_drained(20)
+            for receiver in (one, two):
+                expect_equal(set(receiver.bodies), set(sent), f"messages delivered (control killed after {pause} s)")
 
 
 if __name__ == "__main__":

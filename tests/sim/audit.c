@@ -83,10 +83,10 @@ void audit_answer(struct sim *s, struct message *m, const char *code, uint32_t n
 
 /* ---- arrivals ---- */
 
-/* A second arrival: was there any reason for it? */
-static void audit_again(struct sim *s, uint32_t dest, struct message *m)
+/* A second arrival: was there any reason for it? (One that is read late may have been sent first.) */
+static void audit_again(struct sim *s, uint32_t dest, struct message *m, const struct net_conn *c)
 {
-	bool lost = !net_open(m->at[dest].conn), refused = m->at[dest].no_ns >= m->at[dest].last_ns;
+	bool lost = !net_open(m->at[dest].conn) || !net_open(c), refused = m->at[dest].no_ns >= m->at[dest].last_ns;
 
 	if (lost || refused || s->audit->disturbed[dest][m->number] != hub_disturbed(s))
 		return;
@@ -135,7 +135,7 @@ struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_con
 	sim_trace(s, "message %u arrives at destination %u on %llu%s", m->number, dest, (unsigned long long)net_serial(c),
 		  m->at[dest].arrived ? " again" : "");
 	if (m->at[dest].arrived++)
-		audit_again(s, dest, m);
+		audit_again(s, dest, m, c);
 	else
 		audit_order(s, dest, m);
 	m->at[dest].last_ns = s->now_ns;

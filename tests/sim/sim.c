@@ -2,8 +2,9 @@
 /*
  * sim.c - the program: runs seeds, each in a process of its own, first with faults, then calm, then once more after a stop.
  *
- *   sim --seed N [--seeds COUNT] [--steps M] [--verbose]
+ *   sim --seed N [--seeds COUNT] [--steps M] [--seconds S] [--verbose]
  *
+ * No seed is begun after S seconds of real time, so that a slow machine runs fewer of them; the first is always run.
  * A seed fails with the command that repeats it and what happened last. Exit status 1 if any failed.
  */
 #include "sim.h"
@@ -18,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SIM_STEPS       20000u
@@ -212,9 +214,10 @@ static bool sim_fork(uint64_t seed, uint64_t steps, bool verbose)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
-						{"steps", required_argument, NULL, 'm'}, {"verbose", no_argument, NULL, 'v'},
-						{NULL, 0, NULL, 0}};
-	uint64_t seed = 1, seeds = 1, steps = SIM_STEPS, failed = 0;
+						{"steps", required_argument, NULL, 'm'}, {"seconds", required_argument, NULL, 't'},
+						{"verbose", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+	uint64_t seed = 1, seeds = 1, steps = SIM_STEPS, seconds = UINT64_MAX, failed = 0, run = 0;
+	time_t begin = time(NULL);
 	struct rlimit files;
 	bool verbose = false;
 	int o;
@@ -230,11 +233,14 @@ int main(int argc, char **argv)
 		case 'm':
 			steps = strtoull(optarg, NULL, 10);
 			break;
+		case 't':
+			seconds = strtoull(optarg, NULL, 10);
+			break;
 		case 'v':
 			verbose = true;
 			break;
 		default:
-			fputs("usage: sim --seed N [--seeds COUNT] [--steps M] [--verbose]\n", stderr);
+			fputs("usage: sim --seed N [--seeds COUNT] [--steps M] [--seconds S] [--verbose]\n", stderr);
 			return 2;
 		}
 	signal(SIGPIPE, SIG_IGN);
@@ -242,9 +248,9 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	for (uint64_t i = 0; i < seeds && failed < 20; i++)
-		failed += !sim_fork(seed + i, steps, verbose);
-	if (failed)
-		fprintf(stderr, "sim: %llu seeds FAILED\n", (unsigned long long)failed);
+	for (; run < seeds && failed < 20 && (!run || (uint64_t)(time(NULL) - begin) < seconds); run++)
+		failed += !sim_fork(seed + run, steps, verbose);
+	printf("%llu seeds of %llu run, %llu failed\n", (unsigned long long)run, (unsigned long long)seeds,
+	       (unsigned long long)failed);
 	return failed != 0;
 }

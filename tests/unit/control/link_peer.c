@@ -117,6 +117,8 @@ static void take_config(const struct mr_link_msg *m, int fd)
 	peer.generation = m->u.config.generation;
 	snprintf(path, sizeof(path), "%s/%s.region", peer.run, peer.name);
 	must(mr_region_create(path, peer.kind, peer.index, peer.incarnation, peer.image, &peer.region) == 0);
+	if (getenv("LINK_PEER_SLOW_MS")) /* a long recovery */
+		usleep((useconds_t)atoi(getenv("LINK_PEER_SLOW_MS")) * 1000);
 	mr_count_listener(&peer.region, MR_M_L_RECEIVED, 0, 10);
 	if (peer.kind == MR_KIND_WORKER)
 		mr_set_own(&peer.region.region->pending, 3);

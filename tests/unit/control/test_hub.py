@@ -5,6 +5,7 @@
 Each test is a promise of the supervisor. argv: millrace-control, link_peer, millrace. No timing is asserted: everything waits for
 a condition, with a limit that only a broken program reaches.
 """
+
 import http.client
 import json
 import os
@@ -44,19 +45,28 @@ class Hub:
         self.bin = os.path.join(self.folder, "bin")
         self.run = os.path.join(self.folder, "run")
         os.mkdir(self.bin)
-        for name, source in (("millrace-control", CONTROL), ("millrace-worker", PEER), ("millrace-connector-file", PEER),
-                             ("millrace", MILLRACE)):
+        for name, source in (
+            ("millrace-control", CONTROL),
+            ("millrace-worker", PEER),
+            ("millrace-connector-file", PEER),
+            ("millrace", MILLRACE),
+        ):
             shutil.copy(source, os.path.join(self.bin, name))
         self.port, self.metrics = free_port(), free_port()
         self.config = os.path.join(self.folder, "hub.yaml")
         self.workers = workers
         with open(self.config, "w") as f:
-            f.write(f"data: {self.folder}/data\nrun: {self.run}\nworkers: {workers}\ncommit: {commit}\n"
-                    f"metrics: {{ address: 127.0.0.1, port: {self.metrics} }}\ndrain_timeout: 10s\n"
-                    f"listeners:\n  adt: {{ port: {self.port} }}\n"
-                    "destinations:\n  ehr: { mllp: \"127.0.0.1:1\" }\n"
-                    + (f"  archive: {{ file: {self.folder}/archive }}\n" if file else "")
-                    + "routes:\n  - { from: adt, to: [ehr" + (", archive" if file else "") + "] }\n" + extra)
+            f.write(
+                f"data: {self.folder}/data\nrun: {self.run}\nworkers: {workers}\ncommit: {commit}\n"
+                f"metrics: {{ address: 127.0.0.1, port: {self.metrics} }}\ndrain_timeout: 10s\n"
+                f"listeners:\n  adt: {{ port: {self.port} }}\n"
+                'destinations:\n  ehr: { mllp: "127.0.0.1:1" }\n'
+                + (f"  archive: {{ file: {self.folder}/archive }}\n" if file else "")
+                + "routes:\n  - { from: adt, to: [ehr"
+                + (", archive" if file else "")
+                + "] }\n"
+                + extra
+            )
         self.log = os.path.join(self.folder, "log")
         self.control = None
 
@@ -64,8 +74,9 @@ class Hub:
         words = ["millrace", "run"] if run else ["millrace-control"]
         words[0] = os.path.join(self.bin, words[0])
         with open(self.log, "a") as log:
-            self.control = subprocess.Popen(words + ["-c", self.config, "--log", "json"], stdout=log, stderr=log,
-                                            start_new_session=True)
+            self.control = subprocess.Popen(
+                words + ["-c", self.config, "--log", "json"], stdout=log, stderr=log, start_new_session=True
+            )
         if wait:
             self.wait_for(lambda: self.status()["state"] == "running", "the hub to run")
         return self
@@ -162,8 +173,13 @@ class Test(unittest.TestCase):
         h = self.hub().start()
         with open(h.log) as f:
             line = [x for x in f if x.startswith("millrace: ready")]
-        self.assertEqual(line, [f"millrace: ready: 2 workers, 1 listener (adt :{h.port}), 2 destinations, 1 route, metrics "
-                                f"http://127.0.0.1:{h.metrics}/metrics, data {h.folder}/data, commit durable\n"])
+        self.assertEqual(
+            line,
+            [
+                f"millrace: ready: 2 workers, 1 listener (adt :{h.port}), 2 destinations, 1 route, metrics "
+                f"http://127.0.0.1:{h.metrics}/metrics, data {h.folder}/data, commit durable\n"
+            ],
+        )
 
     def test_every_pair_talks_and_knows_the_others_journals_first(self):
         h = self.hub(workers=3).start()
@@ -175,14 +191,18 @@ class Test(unittest.TestCase):
                 h.wait_for(lambda: f"outcome from {other} life 1" in h.seen(name), f"{name} to hear from {other}")
                 if other != 64:
                     seen = h.seen(name)
-                    self.assertLess(seen.index(f"journal {other} incarnation 1"), seen.index(f"deliver from {other} life 1"))
+                    self.assertLess(
+                        seen.index(f"journal {other} incarnation 1"), seen.index(f"deliver from {other} life 1")
+                    )
         h.wait_for(lambda: not os.path.exists(os.path.join(h.run, "peering")), "the mark to go")
 
     def test_a_worker_that_dies_is_replaced_and_the_others_get_new_rings(self):
         h = self.hub().start()
         before = h.pids()
         os.kill(before[1], signal.SIGKILL)
-        h.wait_for(lambda: h.status()["workers"][1]["incarnation"] == 2 and h.status()["state"] == "running", "worker 1 again")
+        h.wait_for(
+            lambda: h.status()["workers"][1]["incarnation"] == 2 and h.status()["state"] == "running", "worker 1 again"
+        )
         after = h.pids()
         self.assertEqual((before[0], before[2]), (after[0], after[2]))
         for name, peer in (("worker-0", 0), ("connector-file", 64)):
@@ -225,7 +245,9 @@ class Test(unittest.TestCase):
     def test_counters_never_go_back_over_a_take_over(self):
         h = self.hub().start()
         os.kill(h.pids()[0], signal.SIGKILL)
-        h.wait_for(lambda: h.status()["workers"][0]["incarnation"] == 2 and h.status()["state"] == "running", "worker 0 again")
+        h.wait_for(
+            lambda: h.status()["workers"][0]["incarnation"] == 2 and h.status()["state"] == "running", "worker 0 again"
+        )
         self.assertEqual(h.status()["listeners"][0]["received"], 40)
         pids = h.pids()
         h.control.kill()
@@ -239,10 +261,21 @@ class Test(unittest.TestCase):
         h.start()
         self.assertEqual(h.status()["listeners"][0]["received"], 30)
 
+    def test_a_worker_that_recovers_for_long_is_left_alone(self):
+        h = self.hub(workers=3, file=False)
+        os.environ["LINK_PEER_SLOW_MS"] = "2500"
+        self.addCleanup(os.environ.pop, "LINK_PEER_SLOW_MS")
+        h.start(wait=False)
+        h.wait_for(lambda: h.lines("MR6001"), "the hub to be ready, without a look at its regions meanwhile")
+        self.assertEqual([w["incarnation"] for w in h.status()["workers"]], [1, 1, 1])
+        self.assertEqual(h.lines("MR5003"), [])
+
     def test_a_frozen_worker_is_killed_and_replaced(self):
         h = self.hub(workers=1, file=False).start()
         os.kill(h.pids()[0], signal.SIGUSR1)
-        h.wait_for(lambda: h.status()["workers"][0]["incarnation"] == 2 and h.status()["state"] == "running", "the replacement")
+        h.wait_for(
+            lambda: h.status()["workers"][0]["incarnation"] == 2 and h.status()["state"] == "running", "the replacement"
+        )
         self.assertEqual([e["process"] for e in h.lines("MR5003")], ["worker-0"])
 
     def test_takes_over_without_disturbing_anybody(self):
@@ -342,22 +375,40 @@ class Test(unittest.TestCase):
         h.control.kill()
         h.control.wait()
         h.start(wait=False)
-        h.wait_for(lambda: os.path.exists(os.path.join(h.run, "ctl.sock")) and h.lines("MR6009"), "the take-over to begin")
+        h.wait_for(
+            lambda: os.path.exists(os.path.join(h.run, "ctl.sock")) and h.lines("MR6009"), "the take-over to begin"
+        )
         self.assertEqual(h.stop(), 0)
         self.assertFalse([p for p in pids if alive(p)])
 
     def test_a_second_control_process_is_turned_away(self):
         h = self.hub(workers=1, file=False).start()
-        r = subprocess.run([os.path.join(h.bin, "millrace-control"), "-c", h.config, "--log", "json"], capture_output=True,
-                           text=True, timeout=LIMIT_S)
+        r = subprocess.run(
+            [os.path.join(h.bin, "millrace-control"), "-c", h.config, "--log", "json"],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
         self.assertEqual(r.returncode, 1)
         self.assertIn(f"another control process (pid {h.control.pid})", r.stderr)
         self.assertEqual(h.status()["state"], "running")
 
     def test_two_hubs_never_share_a_data_folder(self):
         h = self.hub(workers=1, file=False).start()
-        r = subprocess.run([os.path.join(h.bin, "millrace-control"), "-c", h.config, "--log", "json", "--run",
-                            os.path.join(h.folder, "other")], capture_output=True, text=True, timeout=LIMIT_S)
+        r = subprocess.run(
+            [
+                os.path.join(h.bin, "millrace-control"),
+                "-c",
+                h.config,
+                "--log",
+                "json",
+                "--run",
+                os.path.join(h.folder, "other"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
         self.assertEqual(r.returncode, 1)
         self.assertIn(f"another control process (pid {h.control.pid}) has the data folder", r.stderr)
 
@@ -414,21 +465,28 @@ class Test(unittest.TestCase):
         for skip in range(8):
             for limit in range(1, 8):
                 page = h.get(f"/v1/dead?destination=ehr&limit={limit}&skip={skip}")
-                self.assertEqual([i["id"] for i in page["items"]], ids[skip:skip + limit], (skip, limit))
+                self.assertEqual([i["id"] for i in page["items"]], ids[skip : skip + limit], (skip, limit))
                 self.assertEqual(page["total"], 6)
         self.assertEqual(h.ask("POST", "/v1/dead/retry", {"destination": "ehr"}), (200, b'{"count":6}\n'))
-        self.assertEqual(h.ask("POST", "/v1/dead/discard", {"destination": "ehr", "journal": 1, "position": 4096}),
-                         (200, b'{"count":1}\n'))
+        self.assertEqual(
+            h.ask("POST", "/v1/dead/discard", {"destination": "ehr", "journal": 1, "position": 4096}),
+            (200, b'{"count":1}\n'),
+        )
         self.assertEqual(h.ask("POST", "/v1/dead/discard", {"destination": "ehr", "journal": 1, "position": 5})[0], 404)
 
     def test_wrong_questions_get_clear_answers(self):
         h = self.hub(workers=1, file=False).start()
         for method, path, body, status in (
-                ("GET", "/v1/queue/erh", None, 404), ("POST", "/v1/queue/erh/pause", None, 404), ("GET", "/v1/nothing", None, 404),
-                ("GET", "/v1/dead?destination=erh", None, 404), ("POST", "/v1/dead/retry", {}, 400),
-                ("POST", "/v1/dead/retry", {"destination": "ehr", "journal": 1}, 400),
-                ("POST", "/v1/dead/retry", {"destination": "ehr", "journal": "x", "position": -1}, 400),
-                ("POST", "/v1/dead/retry", [1], 400), ("POST", "/v1/queue/ehr/stop", None, 405)):
+            ("GET", "/v1/queue/erh", None, 404),
+            ("POST", "/v1/queue/erh/pause", None, 404),
+            ("GET", "/v1/nothing", None, 404),
+            ("GET", "/v1/dead?destination=erh", None, 404),
+            ("POST", "/v1/dead/retry", {}, 400),
+            ("POST", "/v1/dead/retry", {"destination": "ehr", "journal": 1}, 400),
+            ("POST", "/v1/dead/retry", {"destination": "ehr", "journal": "x", "position": -1}, 400),
+            ("POST", "/v1/dead/retry", [1], 400),
+            ("POST", "/v1/queue/ehr/stop", None, 405),
+        ):
             got, text = h.ask(method, path, body)
             self.assertEqual(got, status, (method, path))
             self.assertIn("error", json.loads(text))

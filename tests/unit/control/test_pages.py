@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """docs/errors.md and docs/metrics.md say what the tables say. argv: millrace-tables, the docs folder."""
+
 import os
 import subprocess
 import sys

@@ -3,6 +3,7 @@
 
 test_commands.py MILLRACE EXAMPLE_FIELDS EXAMPLE_ANSWER
 """
+
 import json
 import pathlib
 import subprocess
@@ -11,9 +12,11 @@ import tempfile
 import unittest
 
 MILLRACE, FIELDS, ANSWER = sys.argv[1:4]
-ORU = (b"MSH|^~\\&|LAB|NORTH|HUB|HIE|20260112||ORU^R01^ORU_R01|id-1|P|2.5.1\r"
-       b"PID|1||9^^^N&1.2&ISO~8||SAM\\T\\PLE^ALEX||\"\"|F\r"
-       b"OBX|1|NM|G^Glucose||80|mg/dL\rOBX|2|NM|K||4\\.br\\5\r")
+ORU = (
+    b"MSH|^~\\&|LAB|NORTH|HUB|HIE|20260112||ORU^R01^ORU_R01|id-1|P|2.5.1\r"
+    b'PID|1||9^^^N&1.2&ISO~8||SAM\\T\\PLE^ALEX||""|F\r'
+    b"OBX|1|NM|G^Glucose||80|mg/dL\rOBX|2|NM|K||4\\.br\\5\r"
+)
 ADT = b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|id-2|P|2.3\rPID|1||7||M\xc3\xbcller\r"
 
 
@@ -36,8 +39,13 @@ class Commands(unittest.TestCase):
         hl7("get", "nothing", data=ORU, code=2)
 
     def test_any_line_ends_framing_and_batches(self):
-        for data in (ORU.replace(b"\r", b"\n"), ORU.replace(b"\r", b"\r\n"), b"\x0b" + ORU + b"\x1c\r", b"\xef\xbb\xbf" + ORU,
-                     b"FHS|^~\\&\rBHS|^~\\&\r" + ORU + b"BTS|1\rFTS|1\r"):
+        for data in (
+            ORU.replace(b"\r", b"\n"),
+            ORU.replace(b"\r", b"\r\n"),
+            b"\x0b" + ORU + b"\x1c\r",
+            b"\xef\xbb\xbf" + ORU,
+            b"FHS|^~\\&\rBHS|^~\\&\r" + ORU + b"BTS|1\rFTS|1\r",
+        ):
             self.assertEqual(hl7("get", "MSH-10", "OBX(2)-3", data=data), b"id-1\tK\n")
 
     def test_every_path_of_parse_finds_its_value_again(self):
@@ -67,8 +75,9 @@ class Commands(unittest.TestCase):
     def test_stat_counts_and_shows_no_values(self):
         out = hl7("stat", "--json", data=ORU + ADT)
         got = json.loads(out)
-        self.assertEqual((got["messages"], got["types"], got["versions"]),
-                         (2, {"ADT^A01": 1, "ORU^R01": 1}, {"2.3": 1, "2.5.1": 1}))
+        self.assertEqual(
+            (got["messages"], got["types"], got["versions"]), (2, {"ADT^A01": 1, "ORU^R01": 1}, {"2.3": 1, "2.5.1": 1})
+        )
         self.assertEqual(got["segments"], {"MSH": 2, "OBX": 2, "PID": 2})
         for secret in (b"LAB", b"SAM", b"ALEX", b"id-1"):
             self.assertNotIn(secret, out)

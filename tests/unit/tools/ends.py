@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helpers of the tools' end-to-end tests: a receiver or responder as a child process, and invented messages."""
+
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ MILLRACE = os.environ["MILLRACE"]
 
 def message(number, extra="", accept="", app=""):
     tail = "|||%s|%s" % (accept, app) if accept or app else ""
-    return ("MSH|^~\\&|TEST|ONE|HUB|TWO|20260101||ADT^A01|ID%d|P|2.5%s\rPID|1||%d%s\r" % (number, tail, number, extra)).encode()
+    return (
+        "MSH|^~\\&|TEST|ONE|HUB|TWO|20260101||ADT^A01|ID%d|P|2.5%s\rPID|1||%d%s\r" % (number, tail, number, extra)
+    ).encode()
 
 
 def contents(path):

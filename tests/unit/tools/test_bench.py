@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The bench commands count right: every message sent is answered once, no wrong answer passes, nothing due is hidden."""
+
 import json
 import os
 import socket
@@ -18,14 +19,18 @@ SHORT = ("--duration", "400ms", "--warmup", "100ms", "--timeout", "10s")
 def load(address, *words, code=0):
     r = subprocess.run([MILLRACE, "bench", "load", address, "--json", *SHORT, *words], capture_output=True, timeout=60)
     if r.returncode != code:
-        raise AssertionError("load: exit status %d, not %d: %s %s" % (r.returncode, code, r.stdout.decode(), r.stderr.decode()))
+        raise AssertionError(
+            "load: exit status %d, not %d: %s %s" % (r.returncode, code, r.stdout.decode(), r.stderr.decode())
+        )
     return json.loads(r.stdout)
 
 
 class Load(unittest.TestCase):
     def check(self, r):
         self.assertGreater(r["answered"], 0)
-        self.assertEqual((r["sent"], r["unanswered"], r["wrong_id"], r["unreadable"], r["strays"]), (r["answered"], 0, 0, 0, 0))
+        self.assertEqual(
+            (r["sent"], r["unanswered"], r["wrong_id"], r["unreadable"], r["strays"]), (r["answered"], 0, 0, 0, 0)
+        )
         lat = r["latency"]
         order = [lat[k] for k in ("min", "p50", "p90", "p99", "p999", "p9999", "max")]
         self.assertEqual(order, sorted(order))
@@ -33,9 +38,17 @@ class Load(unittest.TestCase):
     def test_against_the_sink(self):
         with Child("bench", "sink") as sink:
             total = 0
-            for words in (("--closed",), ("--closed", "-w", "16"), ("--closed", "-c", "300"), ("--rate", "5000/s"),
-                          ("--rate", "5000/s", "--arrivals", "fixed"), ("--closed", "--size", "256"), ("--closed", "--size", "658"),
-                          ("--closed", "--size", "100000", "-c", "4", "-w", "4"), ("--closed", "-c", "8", "--threads", "2")):
+            for words in (
+                ("--closed",),
+                ("--closed", "-w", "16"),
+                ("--closed", "-c", "300"),
+                ("--rate", "5000/s"),
+                ("--rate", "5000/s", "--arrivals", "fixed"),
+                ("--closed", "--size", "256"),
+                ("--closed", "--size", "658"),
+                ("--closed", "--size", "100000", "-c", "4", "-w", "4"),
+                ("--closed", "-c", "8", "--threads", "2"),
+            ):
                 r = load(sink.address, *words)
                 self.check(r)
                 self.assertEqual(r["codes"], {"AA": r["answered"]})
@@ -53,7 +66,9 @@ class Load(unittest.TestCase):
     def test_sizes_are_exact(self):
         with Child("bench", "sink") as sink:
             for size in (256, 257, 300, 511, 658, 1024, 1025, 65000, 70000, 200001):
-                r = load(sink.address, "--closed", "-c", "1", "--size", str(size), "--duration", "20ms", "--warmup", "0")
+                r = load(
+                    sink.address, "--closed", "-c", "1", "--size", str(size), "--duration", "20ms", "--warmup", "0"
+                )
                 self.assertEqual(r["sent"] * size, round(r["bytes_rate"] * r["duration"]))
             self.assertEqual(sink.stop()["unreadable"], 0)
 
@@ -97,15 +112,22 @@ class Load(unittest.TestCase):
     def test_nobody_there(self):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
-            r = subprocess.run([MILLRACE, "bench", "load", "127.0.0.1:%d" % s.getsockname()[1], "--closed"], capture_output=True, timeout=30)
+            r = subprocess.run(
+                [MILLRACE, "bench", "load", "127.0.0.1:%d" % s.getsockname()[1], "--closed"],
+                capture_output=True,
+                timeout=30,
+            )
             self.assertEqual(r.returncode, 8)
 
     def test_files(self):
         with tempfile.TemporaryDirectory() as d, Child("bench", "sink") as sink:
             put(d + "/a.hl7", message(1) + message(2, extra="z" * 40000))
             put(d + "/b.hl7", message(3, accept="NE", app="NE"))
-            r = subprocess.run([MILLRACE, "bench", "load", sink.address, "--closed", "--files", d, "--json", *SHORT],
-                               capture_output=True, timeout=30)
+            r = subprocess.run(
+                [MILLRACE, "bench", "load", sink.address, "--closed", "--files", d, "--json", *SHORT],
+                capture_output=True,
+                timeout=30,
+            )
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertIn(b"1 messages left out", r.stderr)
             self.check(json.loads(r.stdout))
@@ -116,7 +138,7 @@ class Servers(unittest.TestCase):
         with Child("bench", kind) as server, socket.create_connection(("127.0.0.1", server.port)) as s:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for i in range(0, len(data), 1 if pieces else len(data)):
-                s.sendall(data[i:i + 1] if pieces else data)
+                s.sendall(data[i : i + 1] if pieces else data)
             got = b""
             while got.count(b"\x1c\r") < answers:
                 piece = s.recv(65536)
@@ -129,7 +151,9 @@ class Servers(unittest.TestCase):
             got, count = self.talk(kind, b"xx" + framed(message(1), message(2)) + framed(message(3)), 3, pieces=True)
             self.assertEqual((count["messages"], count["bytes_between_frames"]), (3, 2))
             if kind == "sink":
-                self.assertEqual([got.split(b"MSA|AA|")[i].split(b"\r")[0] for i in (1, 2, 3)], [b"ID1", b"ID2", b"ID3"])
+                self.assertEqual(
+                    [got.split(b"MSA|AA|")[i].split(b"\r")[0] for i in (1, 2, 3)], [b"ID1", b"ID2", b"ID3"]
+                )
             else:
                 self.assertEqual(len(got), 3 * 64)
 
@@ -140,7 +164,10 @@ class Servers(unittest.TestCase):
             self.assertEqual(count["bytes"], len(big) + len(message(2)))
 
     def test_too_large(self):
-        with Child("bench", "responder", "--max", "10000") as server, socket.create_connection(("127.0.0.1", server.port)) as s:
+        with (
+            Child("bench", "responder", "--max", "10000") as server,
+            socket.create_connection(("127.0.0.1", server.port)) as s,
+        ):
             try:
                 s.sendall(b"\x0b" + b"y" * 1000000)
                 self.assertEqual(s.recv(10), b"")

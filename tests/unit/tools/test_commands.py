@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The command line itself: help, exit codes, suggestions, manual pages, completion, a hub that is not there."""
+
 import json
 import os
 import shutil
@@ -78,8 +79,14 @@ class Mistakes(unittest.TestCase):
 class NoHub(unittest.TestCase):
     def test_not_reachable(self):
         with tempfile.TemporaryDirectory() as folder:
-            for words in (["status"], ["top", "-b", "-n", "1"], ["queue", "list"], ["queue", "show", "x"], ["dead", "list"],
-                          ["dead", "retry", "-d", "x"]):
+            for words in (
+                ["status"],
+                ["top", "-b", "-n", "1"],
+                ["queue", "list"],
+                ["queue", "show", "x"],
+                ["dead", "list"],
+                ["dead", "retry", "-d", "x"],
+            ):
                 r = run(*words, "--run", folder)
                 self.assertEqual(r.returncode, 8, words)
                 self.assertIn(folder, r.stderr)
@@ -101,7 +108,9 @@ class Manual(unittest.TestCase):
             r = run("man", "--source", page)
             self.assertEqual(r.returncode, 0)
             if shutil.which("mandoc"):
-                lint = subprocess.run(["mandoc", "-Tlint", "-W", "style"], input=r.stdout, capture_output=True, text=True)
+                lint = subprocess.run(
+                    ["mandoc", "-Tlint", "-W", "style"], input=r.stdout, capture_output=True, text=True
+                )
                 bad = [l for l in lint.stdout.splitlines() if "referenced manual not found" not in l]
                 self.assertEqual(bad, [], page)
         main = run("man", "--source", "millrace").stdout
@@ -127,8 +136,10 @@ class Completion(unittest.TestCase):
     def test_bash(self):
         if not shutil.which("bash"):
             self.skipTest("no bash")
-        script = ('export PATH="%s:$PATH"; source <(millrace completion bash); COMP_WORDS=(millrace que); COMP_CWORD=1; '
-                  '_millrace; echo "${COMPREPLY[@]}"' % os.path.dirname(MILLRACE))
+        script = (
+            'export PATH="%s:$PATH"; source <(millrace completion bash); COMP_WORDS=(millrace que); COMP_CWORD=1; '
+            '_millrace; echo "${COMPREPLY[@]}"' % os.path.dirname(MILLRACE)
+        )
         r = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
         self.assertEqual((r.stdout.strip(), r.stderr), ("queue", ""))
 
@@ -146,6 +157,7 @@ class FakeHub(unittest.TestCase):
     def ask(self, words, status, body, chunked=False):
         import socket
         import threading
+
         with tempfile.TemporaryDirectory() as folder:
             server = socket.socket(socket.AF_UNIX)
             server.bind(folder + "/ctl.sock")
@@ -167,7 +179,7 @@ class FakeHub(unittest.TestCase):
                     if chunked:
                         c.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
                         for i in range(0, len(text), 5):
-                            c.sendall(b"%x\r\n%s\r\n" % (len(text[i:i + 5]), text[i:i + 5]))
+                            c.sendall(b"%x\r\n%s\r\n" % (len(text[i : i + 5]), text[i : i + 5]))
                         c.sendall(b"0\r\n\r\n")
                     else:
                         c.sendall(head + b"Content-Length: %d\r\n\r\n" % len(text) + text)
@@ -182,7 +194,10 @@ class FakeHub(unittest.TestCase):
             return r, seen
 
     def test_json_is_passed_on(self):
-        body = {"schema": "millrace.queue.list/1", "queues": [{"destination": "ehr", "waiting": 1234567, "state": "up"}]}
+        body = {
+            "schema": "millrace.queue.list/1",
+            "queues": [{"destination": "ehr", "waiting": 1234567, "state": "up"}],
+        }
         for chunked in (False, True):
             r, seen = self.ask(["queue", "list", "--json"], 200, body, chunked)
             self.assertEqual(json.loads(r.stdout), body)
@@ -206,7 +221,9 @@ class FakeHub(unittest.TestCase):
     def test_dead_letters(self):
         r, seen = self.ask(["dead", "retry", "-d", "ehr", "3:4096"], 200, {"count": 1})
         self.assertEqual(r.returncode, 0, r.stderr)
-        self.assertEqual(json.loads(seen[0].split("\r\n\r\n", 1)[1]), {"destination": "ehr", "journal": 3, "position": 4096})
+        self.assertEqual(
+            json.loads(seen[0].split("\r\n\r\n", 1)[1]), {"destination": "ehr", "journal": 3, "position": 4096}
+        )
         r, seen = self.ask(["dead", "discard", "-d", "ehr", "--yes"], 200, {"count": 12})
         self.assertEqual(json.loads(seen[0].split("\r\n\r\n", 1)[1]), {"destination": "ehr"})
         self.assertIn("12 dead letters discarded", r.stdout)

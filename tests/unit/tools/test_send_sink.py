@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`millrace send` and `millrace sink` against each other, and each against a plain socket."""
+
 import json
 import os
 import signal
@@ -39,7 +40,9 @@ class Codes(unittest.TestCase):
 
     def test_a_receiver_that_does_not_read(self):
         with socket.create_server(("127.0.0.1", 0)) as s:  # accepts by its backlog, and never reads
-            r = send("127.0.0.1:%d" % s.getsockname()[1], "--timeout", "300ms", data=message(1, extra="y" * 30000000), code=1)
+            r = send(
+                "127.0.0.1:%d" % s.getsockname()[1], "--timeout", "300ms", data=message(1, extra="y" * 30000000), code=1
+            )
         self.assertEqual((r["lost"], r["timeouts"], r["sent"]), (1, 1, 0))
 
     def test_nobody_there(self):
@@ -53,7 +56,13 @@ class Asked(unittest.TestCase):
     """MSH-15 and MSH-16 say who wants an answer."""
 
     def test_modes(self):
-        table = [("", "", "AA", 1), ("AL", "NE", "CA", 1), ("AL", "AL", "CA", 1), ("NE", "AL", "AA", 1), ("NE", "NE", None, 0)]
+        table = [
+            ("", "", "AA", 1),
+            ("AL", "NE", "CA", 1),
+            ("AL", "AL", "CA", 1),
+            ("NE", "AL", "AA", 1),
+            ("NE", "NE", None, 0),
+        ]
         for accept, app, code, answered in table:
             with Child("sink") as sink:
                 r = send(sink.address, data=message(1, accept=accept, app=app))
@@ -74,7 +83,9 @@ class Asked(unittest.TestCase):
 
     def test_always_and_never(self):
         with Child("sink", "--ack", "AA") as sink:
-            self.assertEqual(send(sink.address, "--ack", "always", data=message(1, accept="NE", app="NE"))["accepted"], 1)
+            self.assertEqual(
+                send(sink.address, "--ack", "always", data=message(1, accept="NE", app="NE"))["accepted"], 1
+            )
             self.assertEqual(send(sink.address, "--ack", "never", data=message(1))["no_answer_expected"], 1)
 
 
@@ -175,7 +186,10 @@ class Faults(unittest.TestCase):
             self.assertGreater(r["connects"], 3)
 
     def test_delay_keeps_the_order(self):
-        with Child("sink", "--delay", "20ms", "--every", "2") as sink, socket.create_connection(("127.0.0.1", sink.port)) as s:
+        with (
+            Child("sink", "--delay", "20ms", "--every", "2") as sink,
+            socket.create_connection(("127.0.0.1", sink.port)) as s,
+        ):
             s.sendall(framed(*[message(i) for i in range(6)]))
             data = b""
             while data.count(b"\x1c\r") < 6:
@@ -188,7 +202,7 @@ class Faults(unittest.TestCase):
         with Child("sink") as sink, socket.create_connection(("127.0.0.1", sink.port)) as s:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for i in range(len(data)):
-                s.sendall(data[i:i + 1])
+                s.sendall(data[i : i + 1])
             answers = b""
             while answers.count(b"\x1c\r") < 2:
                 answers += s.recv(65536)
@@ -242,12 +256,14 @@ class Receiver(threading.Thread):
 class OtherSystems(unittest.TestCase):
     def test_odd_answers(self):
         ok = "MSH|^~\\&|X|X|X|X|1||ACK|9|P|2.5%sMSA|AA|ID%d%s"
-        r = Receiver(framed((ok % ("\n", 1, "|fine\n")).encode()),                      # line feeds
-                     [b"\x0b", (ok % ("\r", 2, "\r")).encode(), b"\x1c", b"\r"],          # in pieces
-                     [b"\r\n\n", framed((ok % ("\r\n", 3, "\r\n")).encode())],            # bytes in between
-                     framed(b"\x06") + framed((ok % ("\r", 4, "")).encode()),           # MLLP release 2 commit block first
-                     framed(b"MSH|^~\\&|X\rERR|1\rMSA|AE|ID5\r"),                       # MSA is not the second segment
-                     framed(b"MSH$%~\\&$X$X$X$X$1$$ACK$9$P$2.5\rMSA$AR$ID6\r"))           # other delimiters
+        r = Receiver(
+            framed((ok % ("\n", 1, "|fine\n")).encode()),  # line feeds
+            [b"\x0b", (ok % ("\r", 2, "\r")).encode(), b"\x1c", b"\r"],  # in pieces
+            [b"\r\n\n", framed((ok % ("\r\n", 3, "\r\n")).encode())],  # bytes in between
+            framed(b"\x06") + framed((ok % ("\r", 4, "")).encode()),  # MLLP release 2 commit block first
+            framed(b"MSH|^~\\&|X\rERR|1\rMSA|AE|ID5\r"),  # MSA is not the second segment
+            framed(b"MSH$%~\\&$X$X$X$X$1$$ACK$9$P$2.5\rMSA$AR$ID6\r"),
+        )  # other delimiters
         out = send(r.address, "--timeout", "5s", data=b"".join(message(i) for i in range(1, 7)), code=12)
         self.assertEqual(out["codes"], {"AA": 4, "AE": 1, "AR": 1})
         self.assertEqual(out["unknown_answers"], 0)
@@ -255,7 +271,9 @@ class OtherSystems(unittest.TestCase):
 
     def test_print_acks(self):
         with Child("sink") as sink:
-            r = subprocess.run([MILLRACE, "send", sink.address, "-", "--print-acks"], input=message(7), capture_output=True, timeout=30)
+            r = subprocess.run(
+                [MILLRACE, "send", sink.address, "-", "--print-acks"], input=message(7), capture_output=True, timeout=30
+            )
             self.assertIn(b"\nMSA|AA|ID7\n", r.stdout)
 
 
