@@ -377,6 +377,8 @@ int source_compare(struct core *c, uint32_t journal, uint64_t position, const ch
 /** source_fd - descriptor and offset for an asynchronous read of @position; -ENOENT, -errno. source_seed - for its check. */
 int source_fd(struct core *c, uint32_t journal, uint64_t position, uint64_t *ret_offset);
 uint32_t source_seed(const struct core *c, uint32_t journal);
+/** source_received_ns - when a message of our own journals came in (realtime); 0 if unknown. May read: not for every message. */
+uint64_t source_received_ns(struct core *c, uint32_t journal, uint64_t position);
 void source_forget(struct core *c, uint32_t journal, uint64_t position);
 void source_set(struct core *c, uint32_t journal, int tail_fd, int dupes_fd);
 

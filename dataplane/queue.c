@@ -390,7 +390,8 @@ void queue_dead_page(struct core *c, const struct mr_link_msg *ask, struct mr_li
 		if (seen++ < ask->u.dead_query.skip || n >= limit)
 			continue;
 		answer->u.dead.item[n++] = (struct mr_link_dead){
-			.position = d->position, .time_ns = d->time_ns, .bytes = d->bytes, .journal = d->journal, .dest = d->dest,
+			.position = d->position, .time_ns = d->time_ns,
+			.received_ns = source_received_ns(c, d->journal, d->position), .bytes = d->bytes, .journal = d->journal, .dest = d->dest,
 			.attempts = d->attempts, .reason = d->reason, .code = {d->code[0], d->code[1]}};
 	}
 	answer->u.dead.count = n;

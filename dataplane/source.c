@@ -121,6 +121,22 @@ int source_fd(struct core *c, uint32_t journal, uint64_t position, uint64_t *ret
 	return s->reader ? mr_reader_fd(s->reader, position, ret_offset) : -ENOENT;
 }
 
+uint64_t source_received_ns(struct core *c, uint32_t journal, uint64_t position)
+{
+	struct journal *j = journal < MR_WORKERS_MAX ? c->sources[journal].own : NULL;
+	const struct mr_rec *r = j ? journal_record(j, position) : NULL;
+	struct mr_rec head;
+	uint64_t offset;
+	int fd;
+
+	if (r)
+		return r->time_ns;
+	fd = j ? journal_segment_fd(j, position, &offset) : -1;
+	if (fd < 0 || pread(fd, &head, sizeof(head), (off_t)offset) != sizeof(head) || head.position != position)
+		return 0;
+	return head.time_ns;
+}
+
 uint32_t source_seed(const struct core *c, uint32_t journal)
 {
 	const struct source *s = &c->sources[journal];
