@@ -108,6 +108,8 @@ void core_destroy(struct core *c)
 		if (c->sources[j].reader)
 			mr_reader_close(c->sources[j].reader);
 		free(c->q.outcome[j]);
+		if (j != c->index)
+			dupes_destroy(&c->sources[j].dupes);
 	}
 	if (c->routes)
 		route_free(c->routes);
@@ -115,11 +117,12 @@ void core_destroy(struct core *c)
 	if (c->region.region)
 		mr_store(&c->region.region->state, MR_STATE_STOPPED);
 	mr_region_close(&c->region);
+	queue_destroy(c);
+	dest_destroy(c);
+	dupes_destroy(&c->dupes);
 	free(c->conn);
 	free(c->ack);
 	free(c->listener);
-	free(c->dest);
-	free(c->lane);
 	free(c);
 }
 

@@ -336,6 +336,7 @@ void ack_release(struct core *c);
 
 /* queue.c */
 int queue_init(struct core *c);
+void queue_destroy(struct core *c);
 bool queue_room(const struct core *c, uint32_t dest);
 void queue_push(struct core *c, uint32_t dest, uint64_t key, uint32_t journal, uint64_t position, uint32_t bytes);
 void queue_recovered(struct core *c, uint32_t journal, uint64_t position, uint32_t bytes, uint64_t key, uint32_t dest,
@@ -384,7 +385,9 @@ void source_set(struct core *c, uint32_t journal, int tail_fd, int dupes_fd);
 
 /* dest_mllp.c, dest_answer.c */
 int dest_init(struct core *c);
+void dest_destroy(struct core *c);
 bool dest_take(struct core *c, uint32_t owner, const struct mr_msg *m);
+bool dest_room(const struct core *c); /* would dest_take() take one more? */
 void dest_pump(struct core *c);
 void dest_event(struct core *c, const struct io_event *e);
 void dest_read_done(struct core *c, uint32_t lane, int32_t result);

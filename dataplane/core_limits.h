@@ -13,6 +13,7 @@
 #define RECV_BUFFER_BYTES    16384
 #define FILES_IN_FLIGHT      512           /* file requests of a core */
 #define FRAME_BLOCK_BYTES    4096          /* smallest block of the frame memory */
+#define MSH_BYTES_MAX        16384         /* a longer one is refused: its answer, echoing it, would be as long at every hop */
 #define ACK_OUT_BYTES        4096          /* acknowledgements of one connection that wait to be sent */
 #define ACK_WAIT_MAX         131072        /* acknowledgements of a core that wait for their commit; power of two */
 #define STALL_RETRY_NS       2000000u      /* a connection that waits for room is looked at again after this */

@@ -37,7 +37,8 @@ int dest_init(struct core *c)
 		if (mr_config_dest(c->cfg, d)->owner == c->index)
 			lanes += mr_config_dest(c->cfg, d)->connections;
 	c->lane = calloc(lanes + 1, sizeof(*c->lane));
-	c->item_count = lanes * c->cfg->workers * LANE_CREDIT + 1;
+	/* One share more than there are owners: for what was sent for one that died since, and is not answered yet. */
+	c->item_count = lanes * (c->cfg->workers + 1u) * LANE_CREDIT + 1;
 	c->item = mmap(NULL, (size_t)c->item_count * sizeof(*c->item), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!c->dest || !c->lane || c->item == MAP_FAILED)
@@ -63,6 +64,14 @@ int dest_init(struct core *c)
 		}
 	}
 	return 0;
+}
+
+void dest_destroy(struct core *c)
+{
+	if (c->item && c->item != MAP_FAILED)
+		munmap(c->item, (size_t)c->item_count * sizeof(*c->item));
+	free(c->dest);
+	free(c->lane);
 }
 
 void dest_list(struct core *c, struct lane *l)
@@ -99,6 +108,11 @@ void lane_outstanding(struct core *c, struct lane *l, int32_t change)
 }
 
 /* ---- items ---- */
+
+bool dest_room(const struct core *c)
+{
+	return c->item_free != ITEM_NONE || c->item_used < c->item_count;
+}
 
 bool dest_take(struct core *c, uint32_t owner, const struct mr_msg *m)
 {

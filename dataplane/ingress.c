@@ -231,6 +231,16 @@ static enum ingress_result ingress_room(struct core *c, struct conn *k, struct f
 	return INGRESS_CLOSE;
 }
 
+/* An answer echoes most of MSH: one without a bound would make answers, here and at every destination, as long. */
+static void ingress_read(struct frame *f)
+{
+	f->usable = hl7_msh_read(f->msg, f->bytes, &f->msh, &f->err) == 0;
+	if (!f->usable || f->msh.segment_bytes <= MSH_BYTES_MAX)
+		return;
+	f->usable = false;
+	f->err = (struct hl7_error){.code = HL7_E_SIZE, .segment = "MSH", .sequence = 1, .offset = MSH_BYTES_MAX};
+}
+
 /* Judges the header. false: refused and answered. */
 static bool ingress_judge(struct core *c, struct conn *k, struct frame *f, uint32_t inner_start)
 {
@@ -239,6 +249,8 @@ static bool ingress_judge(struct core *c, struct conn *k, struct frame *f, uint3
 	if (!f->usable) {
 		r = (struct refusal){.verdict = VERDICT_REJECT, .err_code = hl7_error_0357(f->err.code),
 				     .text = hl7_strerror(f->err.code), .why = MR_M_L_REFUSED_NOT_HL7};
+		if (f->err.code == HL7_E_SIZE && f->err.offset)
+			r.text = "the MSH segment is longer than 16384 bytes";
 		ingress_refuse(c, k, f, &r);
 		return false;
 	}
@@ -270,7 +282,7 @@ enum ingress_result ingress_frame(struct core *c, struct conn *k, const char *ms
 	struct route_result to;
 	enum ingress_result r;
 
-	f.usable = hl7_msh_read(msg, bytes, &f.msh, &f.err) == 0;
+	ingress_read(&f);
 	if (!ack_room(c, k, f.usable ? &f.msh : NULL)) {
 		*ret_stall = STALL_OUT;
 		return INGRESS_STALL;
@@ -308,7 +320,7 @@ void ingress_too_large(struct core *c, struct conn *k, const char *msg, uint32_t
 					     .text = "the message is larger than this listener accepts", .why = MR_M_L_REFUSED_SIZE};
 	struct frame f = {.msg = msg, .bytes = bytes};
 
-	f.usable = hl7_msh_read(msg, bytes, &f.msh, &f.err) == 0;
+	ingress_read(&f);
 	if (!ack_room(c, k, f.usable ? &f.msh : NULL))
 		return; /* no answer can be made; the connection is closed all the same */
 	ingress_refuse(c, k, &f, &large);

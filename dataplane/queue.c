@@ -68,6 +68,27 @@ int queue_init(struct core *c)
 	return queue_lanes_init(c);
 }
 
+static void queue_unreserve(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+void queue_destroy(struct core *c)
+{
+	struct queues *q = &c->q;
+
+	queue_unreserve(q->entry, (size_t)QUEUE_ENTRIES_MAX * sizeof(*q->entry));
+	queue_unreserve(q->chunk_link, (size_t)q->chunk_count * sizeof(*q->chunk_link));
+	queue_unreserve(q->dead, (size_t)DEAD_ENTRIES_MAX * sizeof(*q->dead));
+	free(q->lane);
+	free(q->lane_first);
+	free(q->waiting);
+	free(q->waiting_bytes);
+	free(q->limit);
+	free(q->dead_of);
+}
+
 /* ---- entries ---- */
 
 static uint32_t queue_chunk_take(struct queues *q)
@@ -128,7 +149,7 @@ static void queue_append(struct core *c, struct queue_lane *l, const struct queu
 	l->tail++;
 	q->waiting[l->dest]++;
 	q->waiting_bytes[l->dest] += e->bytes;
-	q->pending++;
+	mr_set_own(&c->region.region->pending, ++q->pending);
 	mr_gauge_dest(&c->region, MR_M_D_QUEUE, l->dest, q->waiting[l->dest]);
 	queue_list(c, l);
 }
@@ -367,7 +388,7 @@ void queue_outcome(struct core *c, const struct mr_msg *m)
 	e->done = 1;
 	c->q.waiting[m->dest]--;
 	c->q.waiting_bytes[m->dest] -= e->bytes;
-	c->q.pending--;
+	mr_set_own(&c->region.region->pending, --c->q.pending);
 	mr_gauge_dest(&c->region, MR_M_D_QUEUE, m->dest, c->q.waiting[m->dest]);
 	queue_trim(c, l);
 	if (l->next < l->tail)
@@ -451,5 +472,5 @@ void queue_gauges(struct core *c)
 		mr_gauge_dest(&c->region, MR_M_D_QUEUE_BYTES, d, c->q.waiting_bytes[d]);
 		mr_gauge_dest(&c->region, MR_M_D_DEAD_LETTERS, d, c->q.dead_of[d]);
 	}
-	mr_set_own(&c->region.region->pending, c->q.pending);
 }
+

@@ -115,13 +115,14 @@ void ring_poll(struct core *c)
 		struct peer *p = &c->peer[i];
 		struct mr_msg m;
 
-		for (uint32_t n = 0; p->present && n < RING_POPS_A_TURN && queue_outcomes_room(c); n++) {
+		/* What is popped must be kept: without room for it, it stays in the ring. */
+		for (uint32_t n = 0; p->present && n < RING_POPS_A_TURN && queue_outcomes_room(c) && dest_room(c); n++) {
 			if (!mr_ring_pop(p->from, &m))
 				break;
 			if (m.kind == MR_MSG_OUTCOME)
 				queue_outcome(c, &m);
 			else if (m.kind == MR_MSG_DELIVER)
-				dest_take(c, i, &m);
+				must(dest_take(c, i, &m));
 		}
 	}
 }

@@ -22,7 +22,6 @@ struct audit {
 	uint64_t arrivals;
 	uint32_t place[SIM_DESTS_MAX][AUDIT_SERIALS_MAX]; /* by connection: highest place among first arrivals, plus one */
 	uint32_t nth[SIM_DESTS_MAX][SIM_SENDERS_MAX];     /* by sender, likewise */
-	uint64_t disturbed[SIM_DESTS_MAX][AUDIT_MESSAGES_MAX]; /* hub_disturbed() at a message's last arrival */
 };
 
 void audit_init(struct sim *s)
@@ -88,7 +87,7 @@ static void audit_again(struct sim *s, uint32_t dest, struct message *m, const s
 {
 	bool lost = !net_open(m->at[dest].conn) || !net_open(c), refused = m->at[dest].no_ns >= m->at[dest].last_ns;
 
-	if (lost || refused || s->audit->disturbed[dest][m->number] != hub_disturbed(s))
+	if (lost || refused || m->at[dest].sent_ns <= hub_disturbed_ns(s))
 		return;
 	if (m->sent > 1 && (s->p.duplicates_forward || s->p.small_journal || m->unsure))
 		return;
@@ -116,7 +115,7 @@ static void audit_order(struct sim *s, uint32_t dest, const struct message *m)
 		*nth = m->nth + 1;
 }
 
-struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, const char *p, uint32_t n)
+struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, uint64_t sent_ns, const char *p, uint32_t n)
 {
 	struct message *m = NULL;
 	const char *id;
@@ -140,7 +139,7 @@ struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_con
 		audit_order(s, dest, m);
 	m->at[dest].last_ns = s->now_ns;
 	m->at[dest].conn = c;
-	s->audit->disturbed[dest][m->number] = hub_disturbed(s);
+	m->at[dest].sent_ns = sent_ns;
 	s->audit->arrivals++;
 	return m;
 }

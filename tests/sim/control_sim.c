@@ -150,7 +150,7 @@ static void control_join(struct hub_core *a, struct hub_core *b)
 	for (int i = 0; i < 4; i++)
 		close(to_a[i]);
 	a->peered[b->index] = b->peered[a->index] = true;
-	a->s->hub->joins++;
+	a->s->hub->disturbed_ns = a->s->now_ns;
 	sim_trace(a->s, "cores %u and %u are joined", a->index, b->index);
 }
 

@@ -177,7 +177,8 @@ static void line_bytes(void *arg, struct net_conn *c, const char *p, uint32_t n)
 		return;
 	text_add(&l->in, p, n);
 	while (l->open && text_frame(&l->in, &frame, &bytes)) {
-		struct message *m = audit_arrival(s, l->d->index, c, frame, bytes), *held = l->held;
+		uint32_t after = (uint32_t)(l->in.data + l->in.bytes - (frame + bytes + 2));
+		struct message *m = audit_arrival(s, l->d->index, c, net_sent_ns(c, after), frame, bytes), *held = l->held;
 
 		text_drop(&l->in);
 		l->held = NULL;

@@ -79,10 +79,10 @@ uint64_t hub_blind(const struct sim *s)
 	return s->hub->blind;
 }
 
-/** hub_disturbed - grows with each death of a core and each joining of its successor: what was under way may go again. */
-uint64_t hub_disturbed(const struct sim *s)
+/** hub_disturbed_ns - last death of a core or joining of its successor: what was sent before may be sent again. */
+uint64_t hub_disturbed_ns(const struct sim *s)
 {
-	return s->hub->crashes + s->hub->joins;
+	return s->hub->disturbed_ns;
 }
 
 /* ---- coroutines ---- */
@@ -194,6 +194,7 @@ static void hub_kill(struct hub_core *h, bool power)
 		return;
 	h->up = h->accepting = false;
 	s->hub->crashes++;
+	s->hub->disturbed_ns = s->now_ns;
 	sim_trace(s, "core %u dies%s%s", h->index, power ? " (power cut)" : " (killed)", h->core ? "" : " while starting");
 	disk_crash(s, h->io, power);
 	net_core_dead(s, h->io, power);

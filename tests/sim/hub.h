@@ -36,7 +36,7 @@ struct hub {
 	ucontext_t main;
 	const void *main_bottom;
 	size_t main_bytes;
-	uint64_t crashes, joins; /* both are reasons for a second delivery */
+	uint64_t crashes, disturbed_ns; /* the last death of a core, or joining of its successor */
 	uint64_t blind;          /* starts of a core while another one's journal could not be seen */
 	bool paused[SIM_DESTS_MAX];
 	bool away, draining, drain_again; /* the control plane is dead; a drain was ordered; twice */

@@ -185,7 +185,8 @@ static void batch_fill(struct io *io)
 	for (uint32_t i = 0; i < n; i++)
 		batch_add(io, &io->ready[i]);
 	io->ready_count -= n;
-	memmove(io->ready, io->ready + n, io->ready_count * sizeof(*io->ready));
+	if (io->ready_count)
+		memmove(io->ready, io->ready + n, io->ready_count * sizeof(*io->ready));
 	for (uint32_t i = 0; i < io->watches; i++)
 		if (io_readable(io->watch[i].fd)) {
 			struct io_pending p = {.e = {.type = IO_WAKE, .tag = io->watch[i].tag}};

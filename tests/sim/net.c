@@ -33,8 +33,12 @@ struct net_conn {
 	bool core_open, core_closing, paused, connecting;
 	const char *send;
 	uint32_t send_bytes, sent;
-	uint64_t send_sum;
+	uint64_t send_sum, send_ns;
 	bool sending;
+	struct net_mark {
+		uint64_t end, sent_ns;
+	} *mark; /* when the core sent which bytes of `out` */
+	uint32_t marks, marks_room;
 	struct net_pipe in, out; /* in: to the hub */
 	const struct net_peer *peer;
 	void *arg;
@@ -368,6 +372,27 @@ static void send_done(struct sim *s, void *arg, uint64_t n)
 	io_sim_push(c->io, IO_SENT, c, 0, 0);
 }
 
+static void mark_add(struct net_conn *c)
+{
+	if (c->marks == c->marks_room) {
+		c->marks_room = c->marks_room ? 2 * c->marks_room : 16;
+		c->mark = realloc(c->mark, c->marks_room * sizeof(*c->mark));
+		must(c->mark);
+	}
+	c->mark[c->marks++] = (struct net_mark){.end = c->out.written, .sent_ns = c->send_ns};
+}
+
+uint64_t net_sent_ns(const struct net_conn *c, uint32_t after)
+{
+	uint64_t at = c->out.taken - after;
+	uint32_t i = c->marks;
+
+	while (i > 1 && c->mark[i - 2].end >= at)
+		i--;
+	must(i);
+	return c->mark[i - 1].sent_ns;
+}
+
 /* Moves what the stream has room for. */
 static void net_push(struct net_conn *c)
 {
@@ -379,6 +404,7 @@ static void net_push(struct net_conn *c)
 	if (n > NET_PIPE_BYTES - held)
 		n = (uint32_t)(NET_PIPE_BYTES - held);
 	pipe_send(c, &c->out, c->send + c->sent, n);
+	mark_add(c);
 	c->sent += n;
 	if (c->sent == c->send_bytes)
 		sim_at(c->s, c->s->now_ns + sim_between(c->s, 1, 40) * SIM_US, send_done, c, 0);
@@ -394,6 +420,7 @@ void net_io_send(struct net_conn *c, const void *buf, uint32_t bytes)
 	c->send_bytes = bytes;
 	c->sent = 0;
 	c->send_sum = sim_hash(buf, bytes);
+	c->send_ns = c->s->now_ns;
 	if (c->out.finished) /* it is broken already, but the core does not know */
 		c->sent = c->send_bytes;
 	else

@@ -127,6 +127,7 @@ void net_close(struct net_conn *c, bool reset);
 void net_reading(struct net_conn *c, bool reading);
 bool net_open(const struct net_conn *c);
 uint64_t net_serial(const struct net_conn *c);
+uint64_t net_sent_ns(const struct net_conn *c, uint32_t after); /* when the core sent what ends @after bytes before the last received */
 void net_accepted(struct net_conn *c, const struct net_peer *peer, void *arg);
 void net_break_one(struct sim *s);
 void net_core_dead(struct sim *s, struct io *io, bool power);
@@ -157,7 +158,7 @@ void hub_drain(struct sim *s);
 bool hub_stopped(const struct sim *s);
 bool hub_up(const struct sim *s);
 uint64_t hub_crashes(const struct sim *s);
-uint64_t hub_disturbed(const struct sim *s);
+uint64_t hub_disturbed_ns(const struct sim *s);
 uint64_t hub_blind(const struct sim *s);
 
 /* senders.c */
@@ -190,7 +191,7 @@ struct message {
 	uint64_t answer_sum[2];        /* of its first positive answers, by their place in `expect` */
 	struct {
 		uint32_t arrived, yes, no; /* times it came, was accepted, was refused */
-		uint64_t last_ns, no_ns;
+		uint64_t last_ns, sent_ns, no_ns;
 		const struct net_conn *conn;
 	} at[SIM_DESTS_MAX];
 };
@@ -199,7 +200,7 @@ struct message *audit_new(struct sim *s, uint32_t sender, uint32_t nth);
 struct message *audit_find(struct sim *s, const char *id, uint32_t bytes);
 void audit_sent(struct sim *s, struct message *m, uint64_t serial, uint32_t place);
 void audit_answer(struct sim *s, struct message *m, const char *code, uint32_t nth, const char *answer, uint32_t bytes);
-struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, const char *p, uint32_t n);
+struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, uint64_t sent_ns, const char *p, uint32_t n);
 void audit_said(struct sim *s, uint32_t dest, struct message *m, bool yes);
 bool audit_settled(const struct sim *s); /* has everything arrived that must? */
 void audit_end(struct sim *s);

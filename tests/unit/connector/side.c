@@ -449,7 +449,7 @@ void side_hand_out(struct side *s)
 
 		if (!m->result && m->sequence < head[m->dest])
 			head[m->dest] = m->sequence;
-		if (m->result || m->out || m->sequence - head[m->dest] >= SIDE_CREDIT)
+		if (m->result || m->out || m->sequence - head[m->dest] >= mr_config_credit(&s->dest[m->dest].cfg))
 			continue;
 		assert_true(mr_ring_push(s->to, &msg));
 		m->out = pushed = true;

@@ -19,7 +19,6 @@
 
 #define SIDE_DESTS_MAX    4
 #define SIDE_MESSAGES_MAX 20000
-#define SIDE_CREDIT       256 /* as workers have it */
 
 struct side_dest {
 	struct mr_config_dest cfg;

@@ -19,7 +19,7 @@ struct block {
 static void test_whole_pool_in_one_block_and_in_the_smallest(void **state)
 {
 	struct frame_pool *p = NULL;
-	static struct block b[POOL_BYTES / FRAME_BLOCK_BYTES];
+	static struct block b[POOL_BYTES / FRAME_BLOCK_BYTES + 1];
 	uint32_t bytes, n = 0;
 	char *all;
 

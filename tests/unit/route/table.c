@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* table.c - see table.h. */
+/*
+ * table.c - fills in small configuration images by hand for the tests of routing: see table.h. Used by the route tests only;
+ * must never go through the configuration reader, which is tested elsewhere.
+ */
 #include "table.h"
 
 #include <stdio.h>
