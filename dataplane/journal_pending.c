@@ -372,14 +372,24 @@ void journal_pending_rewind(struct journal_pending *p)
 	p->hint = 0;
 }
 
-static void emit_message(struct journal_pending *p, const struct mr_rec *r, const struct journal_found *found)
+/*
+ * Destinations that are not in the configuration have one number between them, so that an outcome could not say which
+ * of them it finished: those that are finished are left out here, and their outcomes are not handed on.
+ */
+static void emit_message(struct journal_pending *p, const struct mr_rec *r, const struct entry *e,
+                         const struct journal_found *found)
 {
 	struct mr_rec_message m = *(const struct mr_rec_message *)(r + 1);
 	uint16_t dests[MR_MSG_DESTS_MAX];
-	uint32_t n = ids_of(p, (const struct mr_rec_message *)(r + 1), dests);
+	uint32_t n = ids_of(p, (const struct mr_rec_message *)(r + 1), dests), kept = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		dests[i] = number_now(p, dests[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t now = number_now(p, dests[i]);
+
+		if (now != UINT16_MAX || (e->remaining >> i & 1))
+			dests[kept++] = now;
+	}
+	m.dest_count = (uint16_t)kept;
 	m.listener = m.listener < p->listener_count ? p->listener[m.listener] : UINT16_MAX;
 	found->message(found->arg, r->position, r, &m, dests);
 }
@@ -395,7 +405,7 @@ void journal_pending_emit(struct journal_pending *p, const struct mr_rec *r, con
 	} else if (r->type == MR_REC_MESSAGE) {
 		e = entry_find(p, r->position);
 		if (e && wanted(e))
-			emit_message(p, r, found);
+			emit_message(p, r, e, found);
 	} else if (r->type == MR_REC_OUTCOME) {
 		for (size_t n = (r->bytes - sizeof(*r)) / sizeof(*o); n; n--, o++) {
 			struct mr_rec_outcome now = *o;
@@ -404,6 +414,8 @@ void journal_pending_emit(struct journal_pending *p, const struct mr_rec *r, con
 			if (!e || !wanted(e) || o->position >= r->position)
 				continue;
 			now.dest = number_now(p, id_of(p, o->dest));
+			if (now.dest == UINT16_MAX)
+				continue;
 			found->outcome(found->arg, &now, r->time_ns);
 		}
 	}
