@@ -401,6 +401,7 @@ void dest_finish(struct core *c, struct lane *l, uint32_t item, uint8_t result, 
 void dest_lane_failed(struct core *c, struct lane *l, int error, bool count_attempt);
 void dest_retry_later(struct core *c, struct lane *l);
 void dest_answer(struct core *c, struct lane *l, const char *data, uint32_t bytes);
+void dest_answer_kept(struct core *c, struct lane *l);
 uint64_t dest_id_hash(const struct core *c, const char *id, uint32_t bytes);
 
 /* link.c */

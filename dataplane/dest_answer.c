@@ -69,7 +69,7 @@ static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 	uint32_t i;
 
 	if (hl7_msa_read(msg, bytes, &msh, &msa, NULL) < 0 || (msa.code[0] != 'A' && msa.code[0] != 'C') ||
-	    !strchr("AER", msa.code[1])) {
+	    !memchr("AER", msa.code[1], 3)) {
 		mr_count_dest(&c->region, MR_M_D_ACK_BAD, l->dest, 1);
 		mr_region_error(&c->region, MR_CODE_ACK_UNREADABLE, l->dest, 0, c->realtime_ns);
 		return;
@@ -118,11 +118,35 @@ static uint32_t answer_consume(struct core *c, struct lane *l, const char *p, ui
 	return at;
 }
 
+static void answer_forget(struct core *c, struct lane *l)
+{
+	frame_give(c->frames, l->in, l->in_room);
+	l->in = NULL;
+	l->in_room = l->in_bytes = 0;
+}
+
+/* Handles what was kept: the rest of an answer, or answers that came while a send was under way. */
+void dest_answer_kept(struct core *c, struct lane *l)
+{
+	uint32_t used = answer_consume(c, l, l->in, l->in_bytes);
+
+	if (l->closing)
+		return;
+	memmove(l->in, l->in + used, l->in_bytes - used);
+	l->in_bytes -= used;
+	if (!l->in_bytes)
+		answer_forget(c, l);
+}
+
+/*
+ * While a send is under way nothing is credited: a receiver that answers before it has the whole message, and then goes,
+ * has not got it. lane_on_sent() looks at what was kept.
+ */
 void dest_answer(struct core *c, struct lane *l, const char *data, uint32_t bytes)
 {
 	uint32_t used = 0;
 
-	if (!l->in_bytes)
+	if (!l->in_bytes && !l->sending)
 		used = answer_consume(c, l, data, bytes);
 	if (used == bytes || l->closing)
 		return;
@@ -135,14 +159,6 @@ void dest_answer(struct core *c, struct lane *l, const char *data, uint32_t byte
 	}
 	memcpy(l->in + l->in_bytes, data + used, bytes - used);
 	l->in_bytes += bytes - used;
-	used = answer_consume(c, l, l->in, l->in_bytes);
-	if (l->closing)
-		return;
-	memmove(l->in, l->in + used, l->in_bytes - used);
-	l->in_bytes -= used;
-	if (!l->in_bytes) {
-		frame_give(c->frames, l->in, l->in_room);
-		l->in = NULL;
-		l->in_room = 0;
-	}
+	if (!l->sending && used == 0)
+		dest_answer_kept(c, l);
 }

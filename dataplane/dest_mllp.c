@@ -512,6 +512,8 @@ static void lane_on_sent(struct core *c, struct lane *l)
 	dest_list(c, l);
 	while (lane_cfg(c, l)->answers == MR_ANSWERS_BY_MSH && l->sent_head != ITEM_NONE && c->item[l->sent_head].no_answer)
 		dest_finish(c, l, l->sent_head, MR_RESULT_DELIVERED, MR_REASON_NONE, NULL);
+	if (l->in_bytes)
+		dest_answer_kept(c, l);
 }
 
 void dest_event(struct core *c, const struct io_event *e)
