@@ -360,6 +360,8 @@ static void core_push(struct core *c)
 	ack_release(c);
 	conn_flush(c);
 	ring_wake(c);
+	if (c->adopt_left)
+		link_push(c);
 }
 
 static uint64_t core_wait_ns(struct core *c, uint64_t timeout_ns)
@@ -368,7 +370,7 @@ static uint64_t core_wait_ns(struct core *c, uint64_t timeout_ns)
 
 	if (c->cfg->busy_poll || c->lane_list != LIST_END || c->q.list_head != LIST_END || c->report_head != LIST_END)
 		t = t < 200000u ? t : 200000u;
-	if (c->stall_count && t > STALL_RETRY_NS)
+	if ((c->stall_count || c->adopt_left) && t > STALL_RETRY_NS)
 		t = STALL_RETRY_NS;
 	if (c->tick_ns > c->now_ns && t > c->tick_ns - c->now_ns)
 		t = c->tick_ns - c->now_ns;

@@ -228,6 +228,7 @@ struct core {
 
 	int link_fd; /* -1: the control plane is away */
 	uint64_t link_again_ns;
+	uint32_t adopt_left; /* listening sockets that a new control plane has not been sent yet */
 	char run[512];
 	uint8_t state; /* enum mr_process_state */
 	bool accepting, draining, drained_told, others_drained, stop;
@@ -407,6 +408,7 @@ uint64_t dest_id_hash(const struct core *c, const char *id, uint32_t bytes);
 /* link.c */
 void link_tick(struct core *c);
 void link_event(struct core *c);
+void link_push(struct core *c);
 void link_send(struct core *c, struct mr_link_msg *m, const int *fds, uint32_t nfds);
 /** link_trouble - one line for the log when @code starts to be true of @item, and one when it is over. */
 void link_trouble(struct core *c, uint32_t level, uint32_t code, uint32_t item, int64_t arg, bool over, const char *fmt, ...)

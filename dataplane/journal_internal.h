@@ -160,6 +160,7 @@ struct journal {
 	bool failed;
 	bool full; /* the last attempt to make room failed: outcomes only */
 	bool low_space;
+	bool beyond; /* a segment was made beyond the limits, for outcomes: no message until there is room again */
 	uint8_t commit; /* enum mr_commit */
 	const struct mr_config *cfg;
 	struct mr_region_writer *region;

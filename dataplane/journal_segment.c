@@ -303,6 +303,16 @@ static void header_step(struct journal *j)
 	io_write(j->io, s->write_fd, j->maker.header, MR_JOURNAL_BLOCK, 0, j->io_tag | JOURNAL_TAG_MAKE);
 }
 
+/*
+ * Will there soon be no room even for outcomes? Then a segment is made for them, whatever the limits say, as long as the
+ * disk has it: without them nothing ever gets finished, and the journal would stay full for ever.
+ */
+static bool outcomes_short(const struct journal *j)
+{
+	return j->segment_end - j->appended < journal_reserve_bytes(j) / 2 && j->segment_count + 1 < JOURNAL_SEGMENTS_MAX &&
+	       free_bytes(j) >= 2 * j->segment_bytes;
+}
+
 /* What is missing most? One thing at a time. */
 static void maker_run(struct journal *j)
 {
@@ -336,6 +346,11 @@ static void maker_run(struct journal *j)
 	}
 	if (done)
 		give_up(j, done);
+	if (!prepared && outcomes_short(j)) {
+		j->beyond = true;
+		zero_begin(j);
+		return;
+	}
 	maker_failed(j);
 }
 
@@ -447,6 +462,8 @@ static void check_space(struct journal *j)
 	uint64_t space = free_bytes(j);
 
 	j->low_space = space < j->cfg->disk_free_bytes_min;
+	if (!j->cfg->journal_bytes_max || bytes_held(j) <= j->cfg->journal_bytes_max)
+		j->beyond = false;
 	journal_gauge(j, MR_M_W_JOURNAL_FREE, space);
 	journal_gauge(j, MR_M_W_JOURNAL_BYTES, bytes_held(j));
 	journal_gauge(j, MR_M_W_JOURNAL_SEGMENTS, j->segment_count);

@@ -23,6 +23,7 @@ static void link_lost(struct core *c)
 	io_unwatch(c->io, c->link_fd, core_tag(TAG_LINK, 0));
 	close(c->link_fd);
 	c->link_fd = -1;
+	c->adopt_left = 0;
 	c->link_again_ns = c->now_ns + LINK_RETRY_NS;
 }
 
@@ -75,6 +76,20 @@ static void link_tell_journals(struct core *c)
 	}
 }
 
+/* The rest of what a new control plane is told: hundreds of sockets do not fit into the link at once. */
+void link_push(struct core *c)
+{
+	while (c->adopt_left && c->link_fd >= 0) {
+		struct mr_link_msg m = {.type = MR_LINK_LISTENER, .version = MR_LINK_VERSION};
+		uint32_t i = c->adopt_left - 1;
+
+		m.u.listener.listener = i;
+		if (c->listener[i].fd >= 0 && mr_link_send(c->link_fd, &m, &c->listener[i].fd, 1) < 0)
+			return; /* full: next turn; if the link is gone, reading it says so */
+		c->adopt_left = i;
+	}
+}
+
 /* A new control plane: it gets what the old one had. */
 static void link_adopt(struct core *c)
 {
@@ -89,14 +104,8 @@ static void link_adopt(struct core *c)
 	hello.u.hello.state = c->state;
 	link_send(c, &hello, NULL, 0);
 	link_tell_journals(c);
-	for (uint32_t i = 0; i < c->cfg->listeners.count; i++) {
-		struct mr_link_msg m = {.type = MR_LINK_LISTENER};
-
-		if (c->listener[i].fd < 0)
-			continue;
-		m.u.listener.listener = i;
-		link_send(c, &m, &c->listener[i].fd, 1);
-	}
+	c->adopt_left = c->cfg->listeners.count;
+	link_push(c);
 	memset(c->trouble_open, 0, sizeof(c->trouble_open)); /* it knows of no trouble yet */
 }
 

@@ -43,7 +43,7 @@ struct message *audit_new(struct sim *s, uint32_t sender, uint32_t nth)
 }
 
 /* Control IDs are M and the number. */
-struct message *audit_find(struct sim *s, const char *id, uint32_t bytes)
+static struct message *audit_find(struct sim *s, const char *id, uint32_t bytes)
 {
 	uint32_t n = 0;
 

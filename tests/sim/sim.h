@@ -6,10 +6,11 @@
  * io_wait(), or at any call of io.h when it is to crash. Everything that happens is an event with a simulated time; the
  * same seed gives the same events in the same order. A seed also chooses the configuration and which faults there are.
  *
- *   world.c    clock, events, random numbers, trace          hub.c     cores, their crashes, the control plane's part
- *   io_sim.c   io.h: waiting, watching, listening            peers.c   senders
- *   disk.c     writes in flight, power cuts                  dests.c   destinations
- *   net.c      connections                                   audit.c   what must hold, seen from outside only
+ *   world.c    clock, events, random numbers, trace          hub.c          cores and their crashes
+ *   profile.c  what a seed is about                          control_sim.c  the control plane's part
+ *   io_sim.c   io.h: waiting, watching, listening            senders.c      MLLP clients
+ *   disk.c     writes in flight, power cuts                  dests.c        MLLP servers
+ *   net.c      connections                                   audit.c        what must hold, seen from outside only
  */
 #ifndef SIM_H
 #define SIM_H
@@ -197,7 +198,6 @@ struct message {
 };
 void audit_init(struct sim *s);
 struct message *audit_new(struct sim *s, uint32_t sender, uint32_t nth);
-struct message *audit_find(struct sim *s, const char *id, uint32_t bytes);
 void audit_sent(struct sim *s, struct message *m, uint64_t serial, uint32_t place);
 void audit_answer(struct sim *s, struct message *m, const char *code, uint32_t nth, const char *answer, uint32_t bytes);
 struct message *audit_arrival(struct sim *s, uint32_t dest, const struct net_conn *c, uint64_t sent_ns, const char *p, uint32_t n);
