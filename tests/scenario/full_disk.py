@@ -7,6 +7,9 @@ import os
 import subprocess
 import tempfile
 
+from mt_base import MILLRACE
+from mt_peers import free_port
+
 from millrace_test import (
     Failure,
     Hub,
@@ -176,6 +179,43 @@ def real_disk():
 
         eventually(taken_again, "nothing is taken although all was delivered", 40, 0.3)
     ehr.stop()
+
+
+@scenario(
+    "two destinations down until the journal is full of small messages, then one comes back, then the other: both get all",
+    seconds=180,
+)
+def two_down():
+    ports = {"first": free_port(), "second": free_port()}
+    sinks = []
+    with Hub(
+        listeners={"adt": {"max_frame": "64KiB", "on_full": "reject"}},
+        destinations={
+            name: {"mllp": f"127.0.0.1:{port}", "window": 200, "retry": {"first": "100ms", "max": "500ms"}}
+            for name, port in ports.items()
+        },
+        routes=[{"from": "adt", "to": ["first", "second"]}],
+        workers=1,
+        journal={"segment": "1MiB", "tail": "1MiB", "free_min": "0", "max": "24MiB", "on_full": "reject"},
+    ) as hub:
+        port = str(hub.config["listeners"]["adt"]["port"])
+        load = [str(MILLRACE), "bench", "load", f"127.0.0.1:{port}", "-s", "256", "-c", "16", "-w", "16", "--closed"]
+        eventually(
+            lambda: subprocess.run([*load, "-d", "1s", "--warmup", "100ms"], capture_output=True) and hub.metric("millrace_wal_full", worker="0"),
+            "the journal must get full",
+            seconds=60,
+        )
+        waiting = hub.destination("second")["queue"]
+        try:
+            for name in ("first", "second"):
+                sinks.append(subprocess.Popen([str(MILLRACE), "bench", "sink", f"127.0.0.1:{ports[name]}", "-q"], stdout=subprocess.DEVNULL))
+                eventually(lambda: hub.destination(name)["queue"] == 0, f"{name} must get all of {waiting}", seconds=60)
+            expect_equal(hub.destination("second")["delivered"], hub.destination("first")["delivered"], "deliveries")
+            hub.wait_drained()
+        finally:
+            for sink in sinks:
+                sink.kill()
+                sink.wait()
 
 
 if __name__ == "__main__":

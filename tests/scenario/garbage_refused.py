@@ -158,10 +158,15 @@ def random_bytes():
 def huge_header():
     with Receiver() as ehr, hub_with(ehr, max_frame="256KiB") as hub:
         sender = hub.sender("adt")
-        for field in (b"A" * 65536 + b"|B|C|D|20260101||ADT^A01|ID1|P|2.5", b"A|B|C|D|20260101||ADT^A01|" + b"I" * 65536 + b"|P|2.5"):
+        for field in (
+            b"A" * 65536 + b"|B|C|D|20260101||ADT^A01|ID1|P|2.5",
+            b"A|B|C|D|20260101||ADT^A01|" + b"I" * 65536 + b"|P|2.5",
+        ):
             sender.raw(frame(b"MSH|^~\\&|" + field + b"\rPID|1\r"))
             ack = sender.answer()
-            expect(ack.code == "AR" and len(ack.raw) < 1000, f"AR without an echo, not {ack.code} of {len(ack.raw)} bytes")
+            expect(
+                ack.code == "AR" and len(ack.raw) < 1000, f"AR without an echo, not {ack.code} of {len(ack.raw)} bytes"
+            )
         msg = adt()
         expect_ack(sender.exchange(msg), "AA", msg)
         expect(ehr.wait_count(1) == [msg], "only the good message is delivered")
