@@ -156,7 +156,7 @@ struct lane { /* one connection to one MLLP destination */
 	uint16_t ahead_journal;
 	uint64_t ahead_from;
 	uint32_t failures;
-	uint64_t retry_at_ns, idle_since_ns;
+	uint64_t retry_at_ns, idle_since_ns, send_since_ns;
 	uint32_t progress;     /* answers since the connection came up */
 	uint64_t past[LANE_IDS_REMEMBERED]; /* hashes of control IDs that are no longer outstanding */
 	uint32_t past_at;

@@ -61,7 +61,8 @@ static void answer_rejected(struct core *c, struct lane *l, uint32_t item, const
 		dest_finish(c, l, item, MR_RESULT_DEAD, MR_REASON_REJECTED, code);
 }
 
-static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32_t bytes)
+/* Returns false if the answer must wait: its message is part of the send under way. */
+static bool answer_frame(struct core *c, struct lane *l, const char *msg, uint32_t bytes)
 {
 	struct hl7_msh msh;
 	struct hl7_msa msa;
@@ -72,20 +73,22 @@ static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 	    !memchr("AER", msa.code[1], 3)) {
 		mr_count_dest(&c->region, MR_M_D_ACK_BAD, l->dest, 1);
 		mr_region_error(&c->region, MR_CODE_ACK_UNREADABLE, l->dest, 0, c->realtime_ns);
-		return;
+		return true;
 	}
 	hash = dest_id_hash(c, msg + msa.control_id.offset, msa.control_id.bytes);
 	i = answer_find(c, l, msg + msa.control_id.offset, msa.control_id.bytes, hash);
 	if (i == UINT32_MAX) {
 		answer_unknown(c, l, hash);
-		return;
+		return true;
 	}
+	if (l->sending && c->item[i].sent_ns == l->send_since_ns)
+		return false;
 	l->progress++;
 	l->idle_since_ns = c->now_ns;
 	mr_hist_record(mr_region_value(&c->region, MR_M_D_LATENCY, MR_SCOPE_DEST, l->dest), c->now_ns - c->item[i].sent_ns);
 	if (msa.code[1] != 'A') {
 		answer_rejected(c, l, i, msa.code);
-		return;
+		return true;
 	}
 	if (l->failures) {
 		l->failures = 0;
@@ -95,6 +98,7 @@ static void answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 	}
 	c->item[i].m.attempts++;
 	dest_finish(c, l, i, MR_RESULT_DELIVERED, MR_REASON_NONE, msa.code);
+	return true;
 }
 
 /* Handles what is whole in [p, p + bytes); returns how much is used up. */
@@ -111,8 +115,8 @@ static uint32_t answer_consume(struct core *c, struct lane *l, const char *p, ui
 			l->in_scanned = r.scanned;
 			break;
 		}
-		if (r.status == MLLP_FRAME)
-			answer_frame(c, l, p + at + r.frame_offset, r.frame_bytes);
+		if (r.status == MLLP_FRAME && !answer_frame(c, l, p + at + r.frame_offset, r.frame_bytes))
+			break;
 		at += r.consumed;
 	}
 	return at;
@@ -139,14 +143,14 @@ void dest_answer_kept(struct core *c, struct lane *l)
 }
 
 /*
- * While a send is under way nothing is credited: a receiver that answers before it has the whole message, and then goes,
- * has not got it. lane_on_sent() looks at what was kept.
+ * No message of the send under way is credited: a receiver that answers before it has the whole message, and then goes,
+ * has not got it. lane_on_sent() looks at what was kept. Answers to messages sent before count at once.
  */
 void dest_answer(struct core *c, struct lane *l, const char *data, uint32_t bytes)
 {
 	uint32_t used = 0;
 
-	if (!l->in_bytes && !l->sending)
+	if (!l->in_bytes)
 		used = answer_consume(c, l, data, bytes);
 	if (used == bytes || l->closing)
 		return;
@@ -159,6 +163,6 @@ void dest_answer(struct core *c, struct lane *l, const char *data, uint32_t byte
 	}
 	memcpy(l->in + l->in_bytes, data + used, bytes - used);
 	l->in_bytes += bytes - used;
-	if (!l->sending && used == 0)
+	if (used == 0)
 		dest_answer_kept(c, l);
 }

@@ -204,6 +204,7 @@ void lane_compose(struct core *c, struct lane *l)
 	if (!l->out_bytes)
 		return;
 	l->sending = true;
+	l->send_since_ns = c->now_ns;
 	l->idle_since_ns = 0;
 	io_send(c->io, (uint32_t)l->conn, l->out, l->out_bytes);
 	if (!l->timer.prev || l->timer.deadline_ns > c->now_ns + lane_patience_ns(c, l))
