@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -164,8 +165,11 @@ void core_drain(struct core *c)
 	c->drain_since_ns = c->now_ns;
 	core_ready(c, MR_STATE_DRAINING);
 	for (uint32_t i = 0; i < c->cfg->listeners.count; i++)
-		if (c->listener[i].listening)
-			io_unlisten(c->io, core_tag(TAG_LISTENER, i));
+		if (c->listener[i].fd >= 0) {
+			if (c->listener[i].listening)
+				io_unlisten(c->io, core_tag(TAG_LISTENER, i));
+			shutdown(c->listener[i].fd, SHUT_RDWR); /* refuse from now on: senders must not wait in a backlog */
+		}
 }
 
 static bool core_journals_idle(const struct core *c)

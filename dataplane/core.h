@@ -87,7 +87,9 @@ struct queue_lane {
 	uint64_t head;   /* sequence of the oldest unfinished entry */
 	uint64_t next;   /* next to hand out */
 	uint64_t tail;   /* next to be appended */
+	uint32_t out;    /* handed out and not answered */
 	bool listed;     /* in the list of lanes with something to hand out */
+	bool again;      /* a dead letter found no room: from head on once more when all that is out is answered */
 	uint32_t list_next;
 	uint16_t dest;
 	uint8_t lane;

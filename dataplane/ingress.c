@@ -131,7 +131,10 @@ static void ingress_prefetch(const struct core *c, uint64_t id_hash)
 
 enum seen { SEEN_NEW, SEEN_ANSWERED, SEEN_WAIT };
 
-/* The same sender, control ID and bytes inside the window: answered as it was the first time, not forwarded. */
+/*
+ * The same sender, control ID and bytes inside the window: answered as it was the first time, not forwarded. Only on the
+ * same listener: another one has other routes, and what it acknowledges it must deliver.
+ */
 static enum seen ingress_duplicate(struct core *c, struct conn *k, struct frame *f)
 {
 	bool reused = false;
@@ -147,7 +150,7 @@ static enum seen ingress_duplicate(struct core *c, struct conn *k, struct frame 
 
 			if (r == -EAGAIN)
 				return SEEN_WAIT;
-			if (r < 0 || m.id_hash != f->id_hash || c->realtime_ns - rec.time_ns > c->cfg->duplicate_window_ns)
+			if (r < 0 || m.id_hash != f->id_hash || m.listener != k->listener || c->realtime_ns - rec.time_ns > c->cfg->duplicate_window_ns)
 				continue;
 			if (r == 0) {
 				reused = true;

@@ -71,8 +71,8 @@ static void link_tell_journals(struct core *c)
 		m.u.journal.owner = c->index;
 		m.u.journal.incarnation = c->incarnation;
 		fds[0] = journal_tail_fd(c->sources[j].own);
-		fds[1] = c->dupes.fd;
-		link_send(c, &m, fds, j == c->index && c->dupes.fd >= 0 ? 2 : 1);
+		fds[1] = c->sources[j].dupes.fd;
+		link_send(c, &m, fds, fds[1] >= 0 ? 2 : 1);
 	}
 }
 

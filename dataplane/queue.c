@@ -248,6 +248,7 @@ static bool queue_hand_one(struct core *c, struct queue_lane *l, uint32_t owner)
 	if (!e->done) {
 		if (owner == c->index ? !dest_take(c, owner, &m) : !ring_push(c, owner, &m))
 			return false;
+		l->out++;
 	}
 	l->next++;
 	if (l->next % QUEUE_CHUNK_ENTRIES == 0)
@@ -263,16 +264,24 @@ void queue_hand_out(struct core *c)
 	while (i != LIST_END) {
 		struct queue_lane *l = &c->q.lane[i];
 		uint32_t owner = mr_config_dest(c->cfg, l->dest)->owner;
-		bool ok = owner == c->index || c->peer[owner].present;
+		bool ok = !l->again && (owner == c->index || c->peer[owner].present);
 		uint64_t credit = mr_config_credit(mr_config_dest(c->cfg, l->dest));
 
 		i = l->list_next;
 		l->listed = false;
 		while (ok && l->next < l->tail && l->next - l->head < credit)
 			ok = queue_hand_one(c, l, owner);
-		if (!ok && l->next < l->tail && (owner == c->index || c->peer[owner].present))
+		if (!ok && !l->again && l->next < l->tail && (owner == c->index || c->peer[owner].present))
 			queue_list(c, l); /* its ring is full: next turn. An absent owner's lanes are listed when it is back */
 	}
+}
+
+static void queue_from_head(struct queue_lane *l)
+{
+	l->next = l->head;
+	l->chunk_next = l->chunk_head;
+	l->out = 0;
+	l->again = false;
 }
 
 void queue_peer_gone(struct core *c, uint32_t peer)
@@ -282,8 +291,7 @@ void queue_peer_gone(struct core *c, uint32_t peer)
 
 		if (mr_config_dest(c->cfg, l->dest)->owner != peer)
 			continue;
-		l->next = l->head;
-		l->chunk_next = l->chunk_head;
+		queue_from_head(l);
 	}
 }
 
@@ -368,6 +376,7 @@ void queue_outcome(struct core *c, const struct mr_msg *m)
 		mr_count_worker(&c->region, MR_M_W_STALE_OUTCOMES, 1);
 		return;
 	}
+	l->out--;
 	if (m->result == MR_RESULT_DEAD) {
 		struct dead_letter d = {.position = m->position, .time_ns = c->realtime_ns, .bytes = m->bytes, .dest = m->dest,
 					.attempts = m->attempts, .journal = (uint8_t)m->journal, .lane = m->lane,
@@ -376,8 +385,7 @@ void queue_outcome(struct core *c, const struct mr_msg *m)
 		memcpy(d.code, m->code, 2);
 		if (!queue_dead_put(c, &d)) { /* the dead letters are full: it stays in its queue and is tried again */
 			link_trouble(c, 3, MR_CODE_DEAD_FULL, m->dest, 0, false, "dead letters are full; the destination waits");
-			l->next = l->head;
-			l->chunk_next = l->chunk_head;
+			l->again = true; /* not before the others that are out are answered: they would be delivered twice */
 			return;
 		}
 	}
@@ -459,8 +467,22 @@ uint64_t queue_dead_discard(struct core *c, uint32_t dest, uint32_t journal, uin
 	return queue_dead_each(c, dest, journal, position, MR_RESULT_DISCARDED);
 }
 
+/* Dead letters that found no room are tried again, all together, at the pace of the tick. */
+static void queue_try_again(struct core *c)
+{
+	for (uint32_t i = 0; i < c->q.lane_count; i++) {
+		struct queue_lane *l = &c->q.lane[i];
+
+		if (!l->again || l->out)
+			continue;
+		queue_from_head(l);
+		queue_list(c, l);
+	}
+}
+
 void queue_gauges(struct core *c)
 {
+	queue_try_again(c);
 	for (uint32_t d = 0; d < c->cfg->dests.count; d++) {
 		if (c->q.waiting[d] < c->q.limit[d] - c->q.limit[d] / 8)
 			link_trouble(c, 4, MR_CODE_QUEUE_FULL, d, 0, true, "the queue of %s has room again",

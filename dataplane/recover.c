@@ -27,6 +27,7 @@ struct recovered_dead {
 
 struct recovery {
 	struct core *c;
+	struct dupes *dupes; /* of this journal: positions of different journals never share a table */
 	struct recovered *msg;
 	size_t msgs, msgs_room;
 	uint16_t *dest;
@@ -61,8 +62,8 @@ static void recovery_message(void *arg, uint64_t position, const struct mr_rec *
 	struct core *c = r->c;
 	struct recovered *x;
 
-	if (m->id_hash && c->dupes.table && c->realtime_ns - rec->time_ns < c->cfg->duplicate_window_ns)
-		dupes_insert(&c->dupes, m->id_hash, position);
+	if (m->id_hash && r->dupes->table && c->realtime_ns - rec->time_ns < c->cfg->duplicate_window_ns)
+		dupes_insert(r->dupes, m->id_hash, position);
 	if (!m->dest_count || m->dest_count > MR_MSG_DESTS_MAX)
 		return;
 	r->msg = recovery_grow(r, r->msg, sizeof(*r->msg), r->msgs, &r->msgs_room, 1);
@@ -173,7 +174,7 @@ static uint64_t recovery_queue(struct recovery *r, uint32_t journal)
 
 int recover_journal(struct core *c, uint32_t journal, bool adopted)
 {
-	struct recovery r = {.c = c};
+	struct recovery r = {.c = c, .dupes = &c->sources[journal].dupes};
 	struct journal_found found = {.message = recovery_message, .outcome = recovery_outcome, .arg = &r};
 	struct journal_recovery what = {0};
 	struct journal_params p = {.core = journal, .cfg = c->cfg, .region = adopted ? NULL : &c->region, .adopted = adopted,
@@ -184,6 +185,8 @@ int recover_journal(struct core *c, uint32_t journal, bool adopted)
 
 	snprintf(folder, sizeof(folder), "%s/journal-%u", c->cfg->data, journal);
 	p.folder = folder;
+	if (adopted && c->cfg->duplicate_entries && (e = dupes_create(c->cfg->duplicate_entries, r.dupes)) < 0)
+		return e;
 	e = journal_open(&p, c->io, &found, &what, &c->sources[journal].own);
 	if (e == -EUCLEAN) {
 		link_trouble(c, 3, MR_CODE_JOURNAL_CORRUPT, UINT32_MAX, (int64_t)what.corrupt_position, false,

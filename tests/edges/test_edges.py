@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house that a machine can check: who may include whom, opening comments, lengths, no paths of one machine."""
+"""The rules of the house that a machine can check: includes, opening comments, lengths, no paths of one machine."""
 
 import pathlib
 import re

@@ -59,7 +59,7 @@ def _alarm(*_):
 
 
 def main():
-    """Run the scenarios of this file (or those whose titles hold one of the arguments), print TAP, exit 0 if all held."""
+    """Run this file's scenarios (or those whose titles hold one of the arguments), print TAP, exit 0 if all held."""
     chosen = [s for s in _scenarios if len(sys.argv) < 2 or any(a in s[0] for a in sys.argv[1:])]
     signal.signal(signal.SIGALRM, _alarm)
     print(f"TAP version 13\n1..{len(chosen)}", flush=True)

@@ -228,7 +228,7 @@ class Hub:
         return found
 
     def regions(self):
-        """What the hub's processes show of themselves: {"worker 0": {"pid": ..., "state": ..., ...}, "connector": ...}."""
+        """What the hub's processes show of themselves: {"worker 0": {"pid": ..., "state": ...}, "connector": ...}."""
         found = {}
         for path in self.run_folder.glob("*.region"):
             with contextlib.suppress(OSError):

@@ -31,7 +31,7 @@ class FrameReader:
 
 
 class Sender:
-    """A sending system: a plain socket that writes what it is told and reads acknowledgements in the order they come."""
+    """A sending system: a plain socket that writes what it is told and reads the answers in the order they come."""
 
     def __init__(self, port, host="127.0.0.1", timeout=15.0):
         self.timeout = timeout * SLOW
@@ -124,7 +124,7 @@ class Delivery:
 
 
 class Receiver:
-    """A receiving system on a plain socket. `answer` says how it behaves; a function of the Delivery may choose each time.
+    """A receiving system on a plain socket. `answer` says how it behaves; a function of the Delivery may choose.
 
     "AA" .. "CR"   answers that code           "none"    takes the message, never answers
     "late:0.5"     answers AA half a second late  "close"   closes the connection instead of answering

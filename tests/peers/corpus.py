@@ -23,7 +23,7 @@ def message_folders(place):
 
 
 def walk(top):
-    """Files in the order in which `millrace send` takes a folder: by name within each folder, sub-folders in their place."""
+    """Files in the order in which `millrace send` takes a folder: by name, sub-folders in their place."""
     for path in sorted(top.iterdir(), key=lambda p: p.name.encode()):
         if path.is_dir():
             yield from walk(path)

@@ -120,7 +120,7 @@ def compare(where, got, wanted):
 
 
 def through_the_hub(send):
-    """send(port, folder) sends everything to that port and returns how many it sent; then all three receivers are compared."""
+    """send(port, folder) sends everything and returns how many messages; then all three receivers are compared."""
     with (
         tempfile.TemporaryDirectory(prefix="millrace-test-") as folder,
         Receiver() as plain,

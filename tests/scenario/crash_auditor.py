@@ -242,14 +242,14 @@ class Audit:
                     bad += 1
                     if bad == 1:
                         self.fault(
-                            f"{name}: {self.name(d)} of listener {listener} arrived behind a later message of its connection"
+                            f"{name}: {self.name(d)} of {listener} arrived behind a later message of its connection"
                         )
                 last = max(last, place)
         if bad > 1:
             self.fault(f"{name}: {bad} messages out of order in all")
 
     def check_repeats(self, name, first, again):
-        """A message that came twice needs a death of somebody who handled it, near the first arrival or between the two."""
+        """A message that came twice needs the death of somebody near its first arrival or between the two."""
         deaths = [at for at, who in self.kills if who != "control"]
         unexplained = [
             d for d, at in again if d not in self.resent and not any(first[d][1] - 2 <= k <= at for k in deaths)

@@ -125,5 +125,33 @@ def second_signal():
         expect_equal(firsts, sent, "delivered")
 
 
+@scenario("while it drains a new connection is refused at once, so that senders go elsewhere")
+def refused():
+    with (
+        Receiver("hang") as ehr,
+        Hub(
+            listeners={"adt": {}},
+            destinations={"ehr": ehr},
+            routes=[{"from": "adt", "to": ["ehr"]}],
+            drain_timeout="20s",
+        ) as hub,
+    ):
+        msg = adt()
+        expect_ack(hub.sender("adt").exchange(msg), "AA", msg)
+        ehr.wait_count(1)
+        hub.process.send_signal(signal.SIGTERM)
+
+        def no_listener():
+            try:
+                hub.sender("adt").close()
+                return False
+            except (OSError, Failure):
+                return True
+
+        eventually(no_listener, "new connections must be refused")
+        expect(hub.process.poll() is None, "the hub still waits for the destination's answer")
+        ehr.break_connections()
+
+
 if __name__ == "__main__":
     main()

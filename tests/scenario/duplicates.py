@@ -88,5 +88,23 @@ def enhanced():
         ehr.wait_for([msg])
 
 
+@scenario("a copy on another listener is no duplicate: it goes where that listener's messages go")
+def two_listeners():
+    with (
+        Receiver() as ehr,
+        Receiver() as lis,
+        Hub(
+            listeners={"adt": {}, "lab": {}},
+            destinations={"ehr": ehr, "lis": lis},
+            routes=[{"from": "adt", "to": ["ehr"]}, {"from": "lab", "to": ["lis"]}],
+        ) as hub,
+    ):
+        msg = adt()
+        for listener in ("adt", "lab", "adt", "lab"):
+            expect_ack(hub.sender(listener).exchange(msg), "AA", msg)
+        ehr.wait_for([msg])
+        lis.wait_for([msg])
+
+
 if __name__ == "__main__":
     main()

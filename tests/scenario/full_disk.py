@@ -26,7 +26,7 @@ from millrace_test import (
 
 
 def fill(hub, size=100_000, limit=3000):
-    """Send until the hub no longer acknowledges. Returns the acknowledged messages, the refused ones, and the connection."""
+    """Send until the hub acknowledges no more. Returns what was acknowledged, the refusal, the connection, the last."""
     sender = hub.sender("adt", timeout=4)
     taken = []
     for _ in range(limit):
@@ -142,7 +142,7 @@ def small_disk(size):
 
 
 @scenario(
-    "the disk itself is full, with restarts in between: nothing acknowledged is lost, it recovers when space comes back",
+    "the disk itself is full, with restarts in between: nothing acknowledged is lost, it recovers",
     seconds=150,
 )
 def real_disk():
@@ -201,14 +201,21 @@ def two_down():
         port = str(hub.config["listeners"]["adt"]["port"])
         load = [str(MILLRACE), "bench", "load", f"127.0.0.1:{port}", "-s", "256", "-c", "16", "-w", "16", "--closed"]
         eventually(
-            lambda: subprocess.run([*load, "-d", "1s", "--warmup", "100ms"], capture_output=True) and hub.metric("millrace_wal_full", worker="0"),
+            lambda: (
+                subprocess.run([*load, "-d", "1s", "--warmup", "100ms"], capture_output=True)
+                and hub.metric("millrace_wal_full", worker="0")
+            ),
             "the journal must get full",
             seconds=60,
         )
         waiting = hub.destination("second")["queue"]
         try:
             for name in ("first", "second"):
-                sinks.append(subprocess.Popen([str(MILLRACE), "bench", "sink", f"127.0.0.1:{ports[name]}", "-q"], stdout=subprocess.DEVNULL))
+                sinks.append(
+                    subprocess.Popen(
+                        [str(MILLRACE), "bench", "sink", f"127.0.0.1:{ports[name]}", "-q"], stdout=subprocess.DEVNULL
+                    )
+                )
                 eventually(lambda: hub.destination(name)["queue"] == 0, f"{name} must get all of {waiting}", seconds=60)
             expect_equal(hub.destination("second")["delivered"], hub.destination("first")["delivered"], "deliveries")
             hub.wait_drained()

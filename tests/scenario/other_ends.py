@@ -11,7 +11,7 @@ MESSAGES = ROOT / "tests" / "messages"
 
 
 def expected():
-    """The messages of tests/messages in the order of their files, as they must arrive: CR at line ends, no batch envelopes."""
+    """The messages of tests/messages in order, as they must arrive: CR at line ends, no batch envelopes."""
     found = []
     for path in sorted(MESSAGES.glob("*.hl7")):
         lines = [

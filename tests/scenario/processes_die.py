@@ -6,7 +6,7 @@ from millrace_test import Failure, Hub, Receiver, adt, eventually, expect, expec
 
 
 def connected_to(hub, worker, kept):
-    """A sender whose connection is this worker's. The others stay open in `kept`: closing ones would upset the count."""
+    """A sender connected to this worker. The others stay open in `kept`: closing ones would upset the count."""
     for _ in range(200):
         before = connections(hub)
         sender = hub.sender("adt")
