@@ -323,10 +323,10 @@ void conn_retry_stalled(struct core *c)
 			c->stall_tail = LIST_END;
 		k->stall_listed = false;
 		c->stall_count--;
-		k->stall = STALL_NONE;
+		mr_count_listener(&c->region, MR_M_L_BACKPRESSURE_NS, k->listener, c->now_ns - k->stall_since_ns);
+		k->stall = STALL_NONE; /* conn_stall() begins to count anew */
 		conn_consume_kept(c, k);
 		if (!k->stall) {
-			mr_count_listener(&c->region, MR_M_L_BACKPRESSURE_NS, k->listener, c->now_ns - k->stall_since_ns);
 			if (!k->closing) {
 				k->paused = false;
 				io_resume(c->io, k->id);

@@ -24,6 +24,7 @@
 #define LANE_OUT_BYTES       65536         /* outgoing bytes composed at once */
 #define LANE_ANSWER_BYTES    65536         /* longest answer accepted from a destination */
 #define LANE_READ_BYTES      262144        /* read-ahead in a journal file for messages no longer in the tail */
+#define LANE_FILE_RETRY_NS   1000000000u   /* a journal file that cannot be opened now is tried again after this */
 #define LANE_NO_ANSWER_NS    1000000000u   /* answers: auto: a message that asks for no answer is given this long */
 #define LANE_IDS_REMEMBERED  64            /* control IDs no longer outstanding, to tell a late answer from an unknown one */
 #define QUEUE_CHUNK_ENTRIES  512

@@ -20,6 +20,7 @@ uint64_t lane_patience_ns(const struct core *c, const struct lane *l);
 
 /* dest_send.c */
 void lane_give_out(struct core *c, struct lane *l);
+void lane_give_ahead(struct core *c, struct lane *l);
 void lane_compose(struct core *c, struct lane *l); /* send what the window allows */
 
 #endif

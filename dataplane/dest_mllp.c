@@ -485,6 +485,7 @@ static void lane_closed(struct core *c, struct lane *l, int32_t result)
 	l->conn = -1;
 	l->closing = l->sending = false;
 	lane_give_out(c, l);
+	lane_give_ahead(c, l);
 	frame_give(c->frames, l->in, l->in_room);
 	l->in = NULL;
 	l->in_room = l->in_bytes = l->in_scanned = 0;

@@ -20,8 +20,11 @@ void lane_give_out(struct core *c, struct lane *l)
 	l->out_room = l->out_bytes = 0;
 }
 
-static void lane_give_ahead(struct core *c, struct lane *l)
+/* The read-ahead goes back, unless a read into it is under way. */
+void lane_give_ahead(struct core *c, struct lane *l)
 {
+	if (l->reading)
+		return;
 	frame_give(c->frames, l->ahead, l->ahead_room);
 	l->ahead = NULL;
 	l->ahead_room = l->ahead_bytes = 0;
@@ -61,8 +64,14 @@ static void lane_read(struct core *c, struct lane *l, const struct lane_item *it
 	uint64_t want = need < LANE_READ_BYTES ? LANE_READ_BYTES : need;
 	int fd = source_fd(c, it->m.journal, it->m.position, &offset);
 
-	if (fd < 0) {
+	if (fd == -ENOENT || fd == -EPROTO) {
 		lane_unreadable(c, l);
+		return;
+	}
+	if (fd < 0) { /* out of descriptors, memory ...: nothing wrong with the message */
+		mr_region_error(&c->region, MR_CODE_MESSAGE_UNREADABLE, l->dest, fd, c->realtime_ns);
+		l->retry_at_ns = c->now_ns + LANE_FILE_RETRY_NS;
+		lane_arm(c, l);
 		return;
 	}
 	if (l->ahead_room < want) {
@@ -107,8 +116,10 @@ void dest_read_done(struct core *c, uint32_t lane, int32_t result)
 	l->reading = false;
 	l->ahead_bytes = result > 0 ? (uint32_t)result : 0;
 	dest_list(c, l);
-	if (l->wait_head == ITEM_NONE)
+	if (l->wait_head == ITEM_NONE || l->state != MR_LANE_UP) {
+		lane_give_ahead(c, l);
 		return;
+	}
 	if (l->ahead_bytes && mr_rec_check(l->ahead, l->ahead_bytes, l->ahead_from, source_seed(c, l->ahead_journal), 0) >= 0) {
 		l->read_again = false;
 		return;
@@ -201,6 +212,8 @@ void lane_compose(struct core *c, struct lane *l)
 		mr_count_dest(&c->region, MR_M_D_SENT, l->dest, 1);
 		mr_count_dest(&c->region, MR_M_D_SENT_BYTES, l->dest, (uint64_t)n);
 	}
+	if (l->ahead && l->wait_head == ITEM_NONE)
+		lane_give_ahead(c, l); /* it has caught up: the memory is for all */
 	if (!l->out_bytes)
 		return;
 	l->sending = true;

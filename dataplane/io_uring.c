@@ -571,14 +571,15 @@ static void io_before_wait(struct io *io)
 	if (io->buf_added) {
 		io_uring_buf_ring_advance(io->buf_ring, (int)io->buf_added);
 		io->buf_added = 0;
-		for (uint32_t n = io->starved_count; n; n--) {
-			uint32_t i = io->starved[n - 1];
-
-			io->slot[i].flags &= ~(uint32_t)SLOT_STARVED;
-			slot_arm_recv(io, i);
-		}
-		io->starved_count = 0;
 	}
+	/* Even if nothing was given back in this very turn: the core keeps no buffer beyond a turn, so there are some. */
+	for (uint32_t n = io->starved_count; n; n--) {
+		uint32_t i = io->starved[n - 1];
+
+		io->slot[i].flags &= ~(uint32_t)SLOT_STARVED;
+		slot_arm_recv(io, i);
+	}
+	io->starved_count = 0;
 	if (io->rearm_listeners || io->rearm_watches)
 		io_rearm(io);
 }

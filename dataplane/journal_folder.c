@@ -117,7 +117,7 @@ int journal_folder_list(struct journal *j, uint64_t **ret_sequences, uint32_t *r
 /** journal_folder_read - read @bytes of file @name; what it is too short for reads as zeros. Returns 0 or -errno. */
 int journal_folder_read(const struct journal *j, const char *name, void *p, uint64_t bytes)
 {
-	int fd = openat(j->folder_fd, name, O_RDONLY | O_CLOEXEC), err = 0;
+	int fd = openat(j->folder_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC), err = 0;
 	uint64_t got = 0;
 
 	if (fd < 0)

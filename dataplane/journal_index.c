@@ -306,7 +306,7 @@ int journal_index_load(const struct journal *j, uint64_t sequence, struct mr_ind
 	int fd, err;
 
 	mr_index_name(sequence, name);
-	fd = openat(j->folder_fd, name, O_RDONLY | O_CLOEXEC);
+	fd = openat(j->folder_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	err = load_head(j, fd, sequence, ret_head);

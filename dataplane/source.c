@@ -112,13 +112,21 @@ int source_compare(struct core *c, uint32_t journal, uint64_t position, const ch
 int source_fd(struct core *c, uint32_t journal, uint64_t position, uint64_t *ret_offset)
 {
 	struct source *s;
+	char folder[600];
+	int r;
 
 	if (journal >= MR_WORKERS_MAX)
 		return -ENOENT;
 	s = &c->sources[journal];
 	if (s->own)
 		return journal_segment_fd(s->own, position, ret_offset);
-	return s->reader ? mr_reader_fd(s->reader, position, ret_offset) : -ENOENT;
+	if (!s->reader) { /* it could not be opened when it was told of: its files will do */
+		snprintf(folder, sizeof(folder), "%s/journal-%u", c->cfg->data, journal);
+		r = mr_reader_open(folder, -1, &s->reader);
+		if (r < 0)
+			return r;
+	}
+	return mr_reader_fd(s->reader, position, ret_offset);
 }
 
 uint64_t source_received_ns(struct core *c, uint32_t journal, uint64_t position)

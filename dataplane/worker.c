@@ -121,13 +121,24 @@ static void worker_limits(void)
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
+/* Lanes of this worker: each may have one read of a journal file in flight. */
+static uint32_t worker_lanes(const struct worker *w)
+{
+	uint32_t lanes = 0;
+
+	for (uint32_t d = 0; d < w->cfg->dests.count; d++)
+		if (mr_config_dest(w->cfg, d)->owner == w->index)
+			lanes += mr_config_dest(w->cfg, d)->connections;
+	return lanes;
+}
+
 static int worker_run(struct worker *w)
 {
 	struct io_params p = {
 		.connections_max = w->cfg->worker_connections_max + 1024,
 		.recv_buffers = RECV_BUFFERS,
 		.recv_buffer_bytes = RECV_BUFFER_BYTES,
-		.files_max = FILES_IN_FLIGHT + MR_DESTINATIONS_MAX,
+		.files_max = FILES_IN_FLIGHT + worker_lanes(w),
 		.busy_poll = w->cfg->busy_poll,
 	};
 	struct core *c = NULL;
