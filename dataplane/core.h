@@ -110,7 +110,7 @@ struct queues {
 	uint32_t lane_count;
 	struct queue_entry *entry; /* chunk c's entries start at c * QUEUE_CHUNK_ENTRIES */
 	uint32_t *chunk_link;      /* next chunk of the same lane, or of the free list */
-	uint32_t chunk_free, chunk_count, chunks_free;
+	uint32_t chunk_free, chunk_count, chunks_free, chunks_used;
 	uint64_t *waiting;         /* per destination: entries not finished */
 	uint64_t *waiting_bytes;
 	uint64_t *limit;           /* per destination: this core's share of queue_max */

@@ -28,7 +28,9 @@
 #define LANE_NO_ANSWER_NS    1000000000u   /* answers: auto: a message that asks for no answer is given this long */
 #define LANE_IDS_REMEMBERED  64            /* control IDs no longer outstanding, to tell a late answer from an unknown one */
 #define QUEUE_CHUNK_ENTRIES  512
-#define QUEUE_ENTRIES_MAX    (32u << 20)   /* of a core, all queues together: 16 bytes each, touched when used */
+#define QUEUE_CHUNKS_KEPT    1024          /* for what was accepted and is not queued yet: nothing is accepted beyond */
+#define QUEUE_ENTRIES_MAX    (32u << 20)   /* of a core, all queues together, at most accepted: 16 bytes each, touched when used */
+#define QUEUE_ENTRIES_HELD   (128u << 20)  /* address space: what other workers accepted may have to be adopted as well */
 #define DEAD_ENTRIES_MAX     (1u << 20)    /* dead letters of a core */
 #define OUTCOMES_PER_RECORD  512
 #define OUTCOMES_WAITING_MAX 65536

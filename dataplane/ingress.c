@@ -109,10 +109,11 @@ static bool ingress_header_ok(const struct mr_config_listener *l, const struct f
 	return true;
 }
 
-static uint64_t ingress_id_hash(const struct frame *f)
+/* With the listener's name, not its number: the number is another one after the next change of the configuration. */
+static uint64_t ingress_id_hash(const struct mr_config_listener *l, const struct frame *f)
 {
 	static const int fields[] = {3, 4, 10};
-	uint64_t h = 0;
+	uint64_t h = XXH3_64bits(l->name, strnlen(l->name, MR_NAME_BYTES));
 
 	if (!f->msh.field[10].bytes)
 		return 0;
@@ -150,7 +151,7 @@ static enum seen ingress_duplicate(struct core *c, struct conn *k, struct frame 
 
 			if (r == -EAGAIN)
 				return SEEN_WAIT;
-			if (r < 0 || m.id_hash != f->id_hash || m.listener != k->listener || c->realtime_ns - rec.time_ns > c->cfg->duplicate_window_ns)
+			if (r < 0 || m.id_hash != f->id_hash || c->realtime_ns - rec.time_ns > c->cfg->duplicate_window_ns)
 				continue;
 			if (r == 0) {
 				reused = true;
@@ -210,6 +211,8 @@ static enum ingress_result ingress_room(struct core *c, struct conn *k, struct f
 {
 	static const struct refusal full = {.verdict = VERDICT_LATER, .err_code = ERR_APPLICATION_INTERNAL,
 					    .why = MR_M_L_REFUSED_FULL, .text = "the hub is full; send again later"};
+	static const struct refusal never = {.verdict = VERDICT_LATER, .err_code = ERR_APPLICATION_INTERNAL,
+					     .why = MR_M_L_REFUSED_SIZE, .text = "the message is larger than the hub's journal can hold"};
 	enum journal_room room;
 
 	for (uint32_t i = 0; i < to->count; i++)
@@ -225,6 +228,10 @@ static enum ingress_result ingress_room(struct core *c, struct conn *k, struct f
 	room = journal_room(c->journal, f->bytes, to->count);
 	if (room == JOURNAL_ROOM && !journal_failed(c->journal))
 		return INGRESS_DONE;
+	if (room == JOURNAL_NEVER) { /* waiting would not help: max_frame was raised, but a journal keeps its segments' size */
+		ingress_refuse(c, k, f, &never);
+		return INGRESS_CLOSE;
+	}
 	*ret_stall = STALL_JOURNAL;
 	if (room == JOURNAL_FULL)
 		core_full(c, f->bytes, to->count);
@@ -292,7 +299,7 @@ enum ingress_result ingress_frame(struct core *c, struct conn *k, const char *ms
 	}
 	if (!ingress_judge(c, k, &f, inner_start))
 		return INGRESS_DONE;
-	f.id_hash = ingress_id_hash(&f);
+	f.id_hash = ingress_id_hash(l, &f);
 	ingress_prefetch(c, f.id_hash);
 	if (route_message(c->routes, k->listener, msg, bytes, &f.msh, &to) < 0) {
 		ingress_refuse(c, k, &f, &unreadable);

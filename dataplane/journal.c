@@ -212,8 +212,10 @@ enum journal_room journal_room(const struct journal *j, uint32_t payload_bytes, 
 	uint64_t bytes = mr_align_up(mr_rec_payload_offset(dest_count) + (uint64_t)payload_bytes, 8);
 	bool next = journal_segment_next_ready(j);
 
-	if (j->failed || j->adopted || j->low_space || j->beyond || !record_possible(j, bytes))
+	if (j->failed || j->adopted || j->low_space || j->beyond)
 		return JOURNAL_FULL;
+	if (!record_possible(j, bytes))
+		return JOURNAL_NEVER;
 	if (journal_fits_segment(j->appended, bytes + (next ? 0 : journal_reserve_bytes(j)), j->segment_end))
 		return fits_tail(j, j->appended, bytes) ? JOURNAL_ROOM : JOURNAL_BUSY;
 	if (next)

@@ -57,7 +57,8 @@ void journal_close(struct journal *j); /* flushes nothing; call journal_idle() f
 enum journal_room {
 	JOURNAL_ROOM = 0,
 	JOURNAL_BUSY = 1 /* tail full of unwritten bytes: soon */,
-	JOURNAL_FULL = 2 /* disk */
+	JOURNAL_FULL = 2 /* disk */,
+	JOURNAL_NEVER = 3 /* larger than this journal's segments or tail can hold */
 };
 
 /** journal_room - may a message of @payload_bytes be appended now? Keeps a reserve for outcomes. */

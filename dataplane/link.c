@@ -8,13 +8,15 @@
 #include "core.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINK_RETRY_NS 200000000u
+#define LINK_RETRY_NS      200000000u
+#define LINK_ADOPT_WAIT_MS 20 /* a link holds about 90 packets; what a new control plane must have is not dropped */
 
 static void link_lost(struct core *c)
 {
@@ -27,14 +29,19 @@ static void link_lost(struct core *c)
 	c->link_again_ns = c->now_ns + LINK_RETRY_NS;
 }
 
-void link_send(struct core *c, struct mr_link_msg *m, const int *fds, uint32_t nfds)
+static void link_send_wait(struct core *c, struct mr_link_msg *m, const int *fds, uint32_t nfds, int wait_ms)
 {
+	struct pollfd p = {.fd = c->link_fd, .events = POLLOUT};
 	int r;
 
 	m->version = MR_LINK_VERSION;
 	if (c->link_fd < 0)
 		return;
-	r = mr_link_send(c->link_fd, m, fds, nfds);
+	do
+		r = mr_link_send(c->link_fd, m, fds, nfds);
+	while (r == -EAGAIN && wait_ms && poll(&p, 1, wait_ms) > 0);
+	if (r == -EAGAIN && wait_ms)
+		r = -ETIMEDOUT; /* half of it is worse than nothing: once more with a new link */
 	if (r < 0 && r != -EAGAIN) /* a full link loses a notice, never a message; its end is seen when it is read */
 		shutdown(c->link_fd, SHUT_RDWR);
 }
@@ -59,6 +66,11 @@ void link_trouble(struct core *c, uint32_t level, uint32_t code, uint32_t item, 
 	link_send(c, &m, NULL, 0);
 }
 
+void link_send(struct core *c, struct mr_link_msg *m, const int *fds, uint32_t nfds)
+{
+	link_send_wait(c, m, fds, nfds, 0);
+}
+
 static void link_tell_journals(struct core *c)
 {
 	for (uint32_t j = 0; j < MR_WORKERS_MAX; j++) {
@@ -72,7 +84,7 @@ static void link_tell_journals(struct core *c)
 		m.u.journal.incarnation = c->incarnation;
 		fds[0] = journal_tail_fd(c->sources[j].own);
 		fds[1] = c->sources[j].dupes.fd;
-		link_send(c, &m, fds, fds[1] >= 0 ? 2 : 1);
+		link_send_wait(c, &m, fds, fds[1] >= 0 ? 2 : 1, LINK_ADOPT_WAIT_MS);
 	}
 }
 
@@ -102,7 +114,7 @@ static void link_adopt(struct core *c)
 	hello.u.hello.generation = c->cfg->generation;
 	hello.u.hello.adopt = 1;
 	hello.u.hello.state = c->state;
-	link_send(c, &hello, NULL, 0);
+	link_send_wait(c, &hello, NULL, 0, LINK_ADOPT_WAIT_MS);
 	link_tell_journals(c);
 	c->adopt_left = c->cfg->listeners.count;
 	link_push(c);

@@ -49,8 +49,8 @@ int queue_init(struct core *c)
 
 	for (uint32_t d = 0; d < dests; d++)
 		lanes += mr_config_dest(c->cfg, d)->connections;
-	q->chunk_count = QUEUE_ENTRIES_MAX / QUEUE_CHUNK_ENTRIES;
-	q->entry = queue_reserve((size_t)QUEUE_ENTRIES_MAX * sizeof(*q->entry));
+	q->chunk_count = QUEUE_ENTRIES_HELD / QUEUE_CHUNK_ENTRIES;
+	q->entry = queue_reserve((size_t)QUEUE_ENTRIES_HELD * sizeof(*q->entry));
 	q->chunk_link = queue_reserve((size_t)q->chunk_count * sizeof(*q->chunk_link));
 	q->dead = queue_reserve((size_t)DEAD_ENTRIES_MAX * sizeof(*q->dead));
 	q->lane = calloc(lanes + 1, sizeof(*q->lane));
@@ -78,7 +78,7 @@ void queue_destroy(struct core *c)
 {
 	struct queues *q = &c->q;
 
-	queue_unreserve(q->entry, (size_t)QUEUE_ENTRIES_MAX * sizeof(*q->entry));
+	queue_unreserve(q->entry, (size_t)QUEUE_ENTRIES_HELD * sizeof(*q->entry));
 	queue_unreserve(q->chunk_link, (size_t)q->chunk_count * sizeof(*q->chunk_link));
 	queue_unreserve(q->dead, (size_t)DEAD_ENTRIES_MAX * sizeof(*q->dead));
 	free(q->lane);
@@ -99,14 +99,16 @@ static uint32_t queue_chunk_take(struct queues *q)
 		q->chunk_free = q->chunk_link[k];
 	else if (q->chunks_free < q->chunk_count)
 		k = q->chunks_free++;
-	if (k != LIST_END)
+	if (k != LIST_END) {
 		q->chunk_link[k] = LIST_END;
+		q->chunks_used++;
+	}
 	return k;
 }
 
 static bool queue_chunks_left(const struct queues *q)
 {
-	return q->chunk_free != LIST_END || q->chunk_count - q->chunks_free > 64;
+	return q->chunks_used + QUEUE_CHUNKS_KEPT < QUEUE_ENTRIES_MAX / QUEUE_CHUNK_ENTRIES;
 }
 
 static struct queue_entry *queue_at(struct queues *q, uint32_t chunk, uint64_t sequence)
@@ -168,6 +170,7 @@ static void queue_trim(struct core *c, struct queue_lane *l)
 
 			q->chunk_link[k] = q->chunk_free;
 			q->chunk_free = k;
+			q->chunks_used--;
 			if (l->chunk_next == k)
 				l->chunk_next = after;
 			l->chunk_head = after;

@@ -130,6 +130,12 @@ void cli_help_command(FILE *to, const struct cli_command *command);
 bool cli_help_group(FILE *to, const char *group); /* false = no command begins with these words */
 const struct cli_command *cli_find(int argc, const char *const *argv, int *ret_words);
 
+/* "s" after a word that stands behind the number @n, "" after "1". */
+static inline const char *cli_plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /* Durations, sizes and numbers for people: "1.25 ms", "12.3 MiB", "1,234,567". Return @out. */
 char *cli_format_duration(char *out, size_t room, uint64_t ns);
 char *cli_format_bytes(char *out, size_t room, uint64_t bytes);

@@ -67,7 +67,8 @@ bool cli_help_group(FILE *to, const char *group)
 		if (!any)
 			fprintf(to, "usage: millrace %s COMMAND\n\n", group);
 		any = true;
-		fprintf(to, "  millrace %s %s\n      %s\n", commands[i].name, commands[i].args, commands[i].summary);
+		fprintf(to, "  millrace %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "",
+		        commands[i].args, commands[i].summary);
 	}
 	return any;
 }

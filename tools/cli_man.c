@@ -13,6 +13,11 @@
 #include "cli.h"
 #include "mr_base.h"
 
+/* millrace.yaml(5), printed from the configuration's schema and kept in docs/man. */
+static const unsigned char man_yaml[] = {
+#include "millrace_yaml_page.inc"
+};
+
 /* Commands that have no page of their own: they stand in millrace(1). */
 static bool man_small(const char *noun)
 {
@@ -174,6 +179,7 @@ static void man_main_page(FILE *to)
 	      ".It Pa /var/lib/millrace\nIts data folder: journals.\n.El\n",
 	      to);
 	man_exit(to);
+	fputs(".Sh SEE ALSO\n.Xr millrace.yaml 5\n", to);
 }
 
 static bool man_page(FILE *to, const char *noun)
@@ -233,7 +239,7 @@ static bool man_page(FILE *to, const char *noun)
 	if (!any)
 		return false;
 	man_exit(to);
-	fputs(".Sh SEE ALSO\n.Xr millrace 1\n", to);
+	fputs(".Sh SEE ALSO\n.Xr millrace 1 ,\n.Xr millrace.yaml 5\n", to);
 	return true;
 }
 
@@ -252,11 +258,14 @@ static int man_list(void)
 			memcpy(last, noun, sizeof(last));
 		}
 	}
+	puts("millrace.yaml");
 	return CLI_OK;
 }
 
 static bool man_write(FILE *to, const char *page)
 {
+	if (strcmp(page, "millrace.yaml") == 0 || strcmp(page, "yaml") == 0)
+		return fwrite(man_yaml, sizeof(man_yaml), 1, to) == 1;
 	if (strncmp(page, "millrace-", 9) == 0)
 		page += 9;
 	if (strcmp(page, "millrace") != 0)

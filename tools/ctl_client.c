@@ -17,6 +17,7 @@
 
 #include "mr_paths.h"
 #include "net.h"
+#include "regions.h"
 
 #define CTL_TIMEOUT_NS 10000000000ull
 #define CTL_ANSWER_MAX (256u << 20)
@@ -228,6 +229,28 @@ out:
 	return r;
 }
 
+/* Nobody listens at RUN/ctl.sock. Are there workers, or is a hub in the folder that people call run? */
+static void ctl_no_hub(struct cli *cli, const char *folder, int error)
+{
+	bool named = cli_value(cli, "run") || getenv("MILLRACE_RUN");
+	struct regions regions;
+	bool alive = false;
+
+	if (regions_open(folder, &regions) == 0) {
+		for (int i = 0; i < regions.count; i++)
+			alive |= regions.process[i].alive;
+		regions_close(&regions);
+	}
+	if (alive)
+		cli_error(cli, "the control process of the hub at %s does not answer (%s); see millrace status", folder,
+		          strerror(-error));
+	else if (!named && access("run/ctl.sock", F_OK) == 0)
+		cli_error(cli, "no hub at %s (%s); there is one in this folder: --run ./run", folder, strerror(-error));
+	else
+		cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder,
+		          strerror(-error));
+}
+
 int ctl_request(struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret)
 {
 	const char *run = cli_value(cli, "run");
@@ -243,8 +266,7 @@ int ctl_request(struct cli *cli, const char *method, const char *path, const jso
 		else if (r == -EPROTO)
 			cli_error(cli, "%s/ctl.sock: not the answer of a hub", folder);
 		else
-			cli_error(cli, "no hub at %s (%s); name its run folder with --run or MILLRACE_RUN", folder,
-			          strerror(-r));
+			ctl_no_hub(cli, folder, r);
 		return r == -ETIMEDOUT ? CLI_TIMEOUT : r == -EACCES || r == -EPERM ? CLI_DENIED : CLI_UNREACHABLE;
 	}
 	if (status >= 200 && status < 300) {

@@ -59,8 +59,8 @@ int dead_list_main(struct cli *cli)
 		{
 			table_cell(&t, "%s", ctl_text(d, "id"));
 			table_cell(&t, "%s", ctl_text(d, "destination"));
-			table_cell(&t, "%.19s", ctl_text(d, "received"));
-			table_cell(&t, "%.19s", ctl_text(d, "died"));
+			table_time(&t, ctl_text(d, "received"));
+			table_time(&t, ctl_text(d, "died"));
 			table_bytes(&t, ctl_count(d, "bytes"));
 			table_count(&t, ctl_count(d, "attempts"));
 			table_cell(&t, "%s", *ctl_text(d, "code") ? ctl_text(d, "code") : "-");
@@ -68,7 +68,7 @@ int dead_list_main(struct cli *cli)
 		}
 		table_end(&t, stdout);
 	}
-	printf("%llu dead letters\n", (unsigned long long)total);
+	printf("%llu dead letter%s\n", (unsigned long long)total, cli_plural(total));
 	json_decref(o);
 	return CLI_OK;
 }
@@ -115,12 +115,31 @@ static int dead_find(struct cli *cli, const struct dead_id *id, json_t **ret)
 	return CLI_OK;
 }
 
+/* One dead letter for people. @data: the hub's data folder, "" = not known. */
+static void dead_print(const json_t *d, const char *data)
+{
+	const char *received = ctl_text(d, "received"), *died = ctl_text(d, "died"), *code = ctl_text(d, "code");
+	unsigned long long journal = ctl_count(d, "journal"), position = ctl_count(d, "position");
+	char bytes[32];
+
+	printf("%s\n", ctl_text(d, "id"));
+	printf("  destination  %s\n", ctl_text(d, "destination"));
+	printf("  received     %s\n", *received ? received : "-");
+	printf("  died         %s\n", *died ? died : "-");
+	printf("  size         %s\n", cli_format_bytes(bytes, sizeof(bytes), ctl_count(d, "bytes")));
+	printf("  attempts     %llu\n", (unsigned long long)ctl_count(d, "attempts"));
+	printf("  reason       %s\n", ctl_text(d, "reason"));
+	printf("  answer       %s\n", *code ? code : "none");
+	printf("  to read it   millrace journal dump %s/journal-%llu --position %llu --payload FILE\n",
+	       *data ? data : "DATA", journal, position);
+}
+
 int dead_show_main(struct cli *cli)
 {
+	json_t *found, *d, *status = NULL;
 	struct dead_id id;
-	json_t *found, *d;
-	char a[32];
 	size_t i;
+	int http;
 	int r;
 
 	if (cli->argc != 1 || dead_read_id(cli->argv[0], &id) < 0)
@@ -134,13 +153,11 @@ int dead_show_main(struct cli *cli)
 	} else if (cli_flag(cli, "json")) {
 		ctl_print(found);
 	} else {
-		json_array_foreach(found, i, d) printf(
-		    "%s\n  destination  %s\n  received     %s\n  died         %s\n  size         %s\n  attempts     "
-		    "%llu\n"
-		    "  reason       %s\n  answer       %s\n",
-		    ctl_text(d, "id"), ctl_text(d, "destination"), ctl_text(d, "received"), ctl_text(d, "died"),
-		    cli_format_bytes(a, sizeof(a), ctl_count(d, "bytes")), (unsigned long long)ctl_count(d, "attempts"),
-		    ctl_text(d, "reason"), *ctl_text(d, "code") ? ctl_text(d, "code") : "none");
+		if (ctl_ask(cli_value(cli, "run"), "GET", "/v1/status", NULL, &status, &http) < 0)
+			status = NULL;
+		json_array_foreach(found, i, d)
+			dead_print(d, ctl_text(status, "data"));
+		json_decref(status);
 	}
 	json_decref(found);
 	return r;
@@ -192,7 +209,21 @@ static int dead_change_one(struct cli *cli, const char *verb, const char *text, 
 	return r;
 }
 
-static int dead_change(struct cli *cli, const char *verb, const char *done)
+/* "3 dead letters put back into the queue of ehr", "1 dead letter discarded" */
+static void dead_print_done(const struct cli *cli, bool retry, uint64_t count)
+{
+	const char *destination = cli_value(cli, "destination");
+
+	printf("%llu dead letter%s ", (unsigned long long)count, cli_plural(count));
+	if (!retry)
+		printf("discarded\n");
+	else if (destination)
+		printf("put back into the queue of %s\n", destination);
+	else
+		printf("put back into %s\n", count == 1 ? "its queue" : "their queues");
+}
+
+static int dead_change(struct cli *cli, const char *verb)
 {
 	const char *destination = cli_value(cli, "destination");
 	uint64_t count = 0;
@@ -220,30 +251,51 @@ static int dead_change(struct cli *cli, const char *verb, const char *done)
 	if (cli_flag(cli, "json"))
 		printf("{\"schema\":\"millrace.dead.%s/1\",\"count\":%llu}\n", verb, (unsigned long long)count);
 	else
-		printf("%llu dead letters %s\n", (unsigned long long)count, done);
+		dead_print_done(cli, strcmp(verb, "retry") == 0, count);
 	return bad ? CLI_PARTIAL : r;
 }
 
 int dead_retry_main(struct cli *cli)
 {
-	return dead_change(cli, "retry", "are delivered again");
+	return dead_change(cli, "retry");
+}
+
+/* Asks at the terminal what is to go. Returns CLI_OK for a yes, and where there is nothing to lose. */
+static int dead_confirm(struct cli *cli)
+{
+	const char *destination = cli_value(cli, "destination");
+	uint64_t count = (uint64_t)cli->argc;
+	char answer[16] = "";
+	json_t *o;
+	int r;
+
+	if (!isatty(0)) {
+		cli_error(cli, "not confirmed: there is no terminal to ask on; say --yes");
+		return CLI_PRECONDITION;
+	}
+	if (!cli->argc) {
+		r = dead_get(cli, 1, 0, &o);
+		if (r)
+			return r;
+		count = ctl_count(o, "total");
+		json_decref(o);
+		if (!count)
+			return CLI_OK;
+	}
+	fprintf(stderr, "Discard %llu dead letter%s%s%s for good? [y/N] ", (unsigned long long)count, cli_plural(count),
+	        destination ? " of " : "", destination ? destination : "");
+	if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
+		cli_error(cli, "nothing discarded");
+		return CLI_PRECONDITION;
+	}
+	return CLI_OK;
 }
 
 int dead_discard_main(struct cli *cli)
 {
-	char answer[16] = "";
+	int r = CLI_OK;
 
-	if (!cli_flag(cli, "yes") && (cli->argc || cli_value(cli, "destination"))) {
-		if (!isatty(0)) {
-			cli_error(cli, "not confirmed; say --yes");
-			return CLI_PRECONDITION;
-		}
-		fprintf(stderr, "Discard %s for good? [y/N] ",
-		        cli->argc ? "these dead letters" : "all its dead letters");
-		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
-			cli_error(cli, "nothing discarded");
-			return CLI_PRECONDITION;
-		}
-	}
-	return dead_change(cli, "discard", "discarded");
+	if (!cli_flag(cli, "yes") && (cli->argc || cli_value(cli, "destination")))
+		r = dead_confirm(cli);
+	return r ? r : dead_change(cli, "discard");
 }

@@ -563,7 +563,7 @@ static void print_tally(struct hl7_tally *t, const char *title, bool json, bool 
 	qsort(t->of, (size_t)t->names, sizeof t->of[0], by_count);
 	printf(json ? "\"%s\":{" : "%s\n", title);
 	for (int i = 0; i < t->names; i++)
-		printf(json ? "%s\"%s\":%llu" : "%s  %-24s %llu\n", json && i ? "," : "", t->of[i].name,
+		printf(json ? "%s\"%s\":%llu" : "%s  %-29s %llu\n", json && i ? "," : "", t->of[i].name,
 		       (unsigned long long)t->of[i].count);
 	if (json)
 		fputs(last ? "}" : "},", stdout);
@@ -622,8 +622,9 @@ int hl7_stat_main(struct cli *cli)
 	printf(job.json
 	           ? "{\"messages\":%llu,\"bytes\":%llu,\"smallest\":%llu,\"largest\":%llu,\"odd_lines\":%llu,"
 	             "\"not_of_their_charset\":%llu,\"unreadable\":%llu,"
-	           : "messages  %llu\nbytes     %llu (smallest %llu, largest %llu)\nlines that are no segments  %llu\n"
-	             "messages with bytes that their character set does not have  %llu\nunreadable  %llu\n",
+	           : "messages                        %llu\nbytes                           %llu (smallest %llu, "
+	             "largest %llu)\nlines that are no segments      %llu\nbytes outside their charset     %llu "
+	             "messages\nunreadable                      %llu\n",
 	       (unsigned long long)job.counts.messages, (unsigned long long)s->bytes, (unsigned long long)s->smallest,
 	       (unsigned long long)s->largest, (unsigned long long)s->odd_lines, (unsigned long long)s->lying,
 	       (unsigned long long)(job.counts.problems + job.failed));

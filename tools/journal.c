@@ -242,6 +242,8 @@ static int walk_segment(struct reading *r, uint64_t sequence)
 				add_damage(r, w.first, w.first + MR_JOURNAL_BLOCK,
 				           "header is damaged; the records are not");
 			take(r, rec);
+			if (ferror(stdout))
+				return CLI_FAILED; /* nobody reads on, or the disk is full; main() says which */
 		}
 		place = w.position;
 		if (place == w.first + w.bytes || !mr_walk_damaged(&w))
@@ -345,8 +347,9 @@ static void verify_text(const struct reading *r)
 		printf("... and %zu more\n", r->damage_count - DAMAGES_MAX);
 	printf("%s: journal of worker %u, %zu segments of %s, format %u\n", r->folder, r->core, r->count,
 	       cli_format_bytes(bytes, sizeof(bytes), r->segment_bytes), MR_JOURNAL_VERSION);
-	printf("%" PRIu64 " records: %" PRIu64 " messages (%s), %" PRIu64 " outcomes", r->records, r->messages,
-	       cli_format_bytes(bytes, sizeof(bytes), r->payload_bytes), r->outcomes);
+	printf("%" PRIu64 " record%s: %" PRIu64 " message%s (%s), %" PRIu64 " outcome%s", r->records,
+	       cli_plural(r->records), r->messages, cli_plural(r->messages),
+	       cli_format_bytes(bytes, sizeof(bytes), r->payload_bytes), r->outcomes, cli_plural(r->outcomes));
 	if (r->records)
 		printf(", from %s to %s", time_text(from, r->first_ns), time_text(to, r->last_ns));
 	printf("\nends at position %" PRIu64 "; %zu damaged place%s\n", r->end, r->damage_count,
@@ -559,7 +562,8 @@ int journal_dump_main(struct cli *cli)
 		err = CLI_NOT_FOUND;
 	}
 	if (!err && r.damage_count) {
-		cli_error(cli, "%zu damaged places; `millrace journal verify` shows them", r.damage_count);
+		cli_error(cli, "%zu damaged place%s; `millrace journal verify %s` shows more", r.damage_count,
+		          cli_plural(r.damage_count), r.folder);
 		err = CLI_UNHEALTHY;
 	}
 	reading_free(&r);

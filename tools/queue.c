@@ -74,7 +74,7 @@ static void queue_print_lanes(const json_t *o)
 		table_count(&t, ctl_count(l, "outstanding"));
 		table_count(&t, ctl_count(l, "failures"));
 		table_duration(&t, (uint64_t)(ctl_real(l, "retry_in") * 1e9));
-		table_cell(&t, "%.19s", *ctl_text(l, "since") ? ctl_text(l, "since") : "-");
+		table_time(&t, ctl_text(l, "since"));
 		table_cell(&t, "%s", *ctl_text(l, "last_error") ? ctl_text(l, "last_error") : "-");
 	}
 	table_end(&t, stdout);

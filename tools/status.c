@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl_client.h"
@@ -18,6 +19,8 @@
 #include "table.h"
 
 #define STATUS_SILENT_S 10
+
+enum status_end { STATUS_ALIVE, STATUS_DIED, STATUS_FORCED, STATUS_IN_ORDER };
 
 static volatile sig_atomic_t status_stop;
 
@@ -45,8 +48,16 @@ static uint64_t status_ns(const json_t *o, const char *key)
 
 static void status_memory(struct table *t, const json_t *process)
 {
-	if (json_object_get(process, "rss_bytes"))
+	if (ctl_count(process, "rss_bytes"))
 		table_bytes(t, ctl_count(process, "rss_bytes"));
+	else
+		table_cell(t, "-");
+}
+
+static void status_pid(struct table *t, const json_t *process)
+{
+	if (ctl_count(process, "pid"))
+		table_cell(t, "%llu", (unsigned long long)ctl_count(process, "pid"));
 	else
 		table_cell(t, "-");
 }
@@ -67,7 +78,7 @@ static void status_processes(const json_t *o)
 		table_cell(&t, "worker %llu", (unsigned long long)ctl_count(w, "index"));
 		table_cell(&t, "%s%s%s", ctl_text(w, "state"), full ? ", journal full" : "",
 		           silent ? ", does not beat" : "");
-		table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "pid"));
+		status_pid(&t, w);
 		if (json_integer_value(json_object_get(w, "cpu")) >= 0)
 			table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "cpu"));
 		else
@@ -88,7 +99,7 @@ static void status_processes(const json_t *o)
 
 		table_cell(&t, "connector %s", strncmp(name, "connector ", 10) == 0 ? name + 10 : name);
 		table_cell(&t, "%s", ctl_text(w, "state"));
-		table_cell(&t, "%llu", (unsigned long long)ctl_count(w, "pid"));
+		status_pid(&t, w);
 		for (int k = 0; k < 5; k++)
 			table_cell(&t, "-");
 		status_memory(&t, w);
@@ -165,8 +176,28 @@ static void status_troubles(const json_t *o)
 	size_t i;
 
 	json_array_foreach(json_object_get(o, "troubles"), i, x)
-	    printf("%s%s %s: %s (%llu times, last %.19s)\n", i ? "" : "\n", ctl_text(x, "code"), ctl_text(x, "level"),
-	           ctl_text(x, "text"), (unsigned long long)ctl_count(x, "count"), ctl_text(x, "last"));
+	{
+		unsigned long long count = ctl_count(x, "count");
+
+		printf("%s%s %s: %s (since %.19sZ", i ? "" : "\n", ctl_text(x, "code"), ctl_text(x, "level"),
+		       ctl_text(x, "text"), ctl_text(x, "first"));
+		if (count > 1)
+			printf(", %llu times, last %.19sZ", count, ctl_text(x, "last"));
+		puts(")");
+	}
+}
+
+/* Nobody is there, and nobody should be: a hub that was stopped. */
+static void status_print_stopped(const json_t *o, const json_t *stopped)
+{
+	unsigned long long pending = ctl_count(stopped, "pending");
+
+	printf("no hub runs at %s; it was stopped %s at %.19sZ; ", ctl_text(o, "run"),
+	       json_is_true(json_object_get(stopped, "in_order")) ? "in order" : "at once", ctl_text(stopped, "at"));
+	if (pending)
+		printf("%llu message%s pending, kept in the journal\n", pending, cli_plural(pending));
+	else
+		puts("nothing pending");
 }
 
 static void status_print(const struct cli *cli, const json_t *o)
@@ -178,8 +209,6 @@ static void status_print(const struct cli *cli, const json_t *o)
 	       cli->color ? "\033[0m" : "");
 	if (status_ns(o, "uptime"))
 		printf(", up %s", cli_format_duration(age, sizeof(age), status_ns(o, "uptime")));
-	if (json_object_get(o, "generation"))
-		printf(", configuration %llu", (unsigned long long)ctl_count(o, "generation"));
 	if (*commit)
 		printf(", commit %s", commit);
 	if (*commit && strcmp(commit, "durable") != 0)
@@ -225,6 +254,55 @@ static json_t *status_region_process(const struct regions_process *p)
 	status_put(o, "journal_bytes", regions_value(p, MR_M_W_JOURNAL_BYTES, ""));
 	json_object_set_new(o, "journal_full", json_boolean(regions_value(p, MR_M_W_JOURNAL_FULL, "") != 0));
 	return o;
+}
+
+/*
+ * How did the hub of these regions end? Its workers write that they stopped; the control process takes its control.pid
+ * away when it ends by itself. A hub that is just being started is alive: its regions are those of the one before.
+ */
+static enum status_end status_end(const struct regions *g)
+{
+	bool in_order = true, alive = false;
+	long pid = 0;
+	char path[600];
+	FILE *f;
+
+	for (int i = 0; i < g->count; i++) {
+		if (g->process[i].alive)
+			return STATUS_ALIVE;
+		in_order = in_order && mr_load(&g->process[i].region->state) == MR_STATE_STOPPED;
+	}
+	snprintf(path, sizeof(path), "%s/control.pid", g->run);
+	f = fopen(path, "re");
+	if (f) {
+		if (fscanf(f, "%ld", &pid) == 1 && pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM))
+			alive = true;
+		fclose(f);
+	}
+	if (alive)
+		return STATUS_ALIVE;
+	return in_order ? STATUS_IN_ORDER : f ? STATUS_DIED : STATUS_FORCED;
+}
+
+/* What is to be told of a hub that was stopped: when, how, and what it left. */
+static json_t *status_stopped(const struct regions *g, enum status_end end)
+{
+	uint64_t last_ns = 0, pending = 0;
+	char when[32];
+	struct tm tm;
+	time_t s;
+
+	for (int i = 0; i < g->count; i++) {
+		uint64_t beat = mr_load_relaxed(&g->process[i].region->heartbeat_ns);
+
+		last_ns = beat > last_ns ? beat : last_ns;
+		pending += mr_load_relaxed(&g->process[i].region->pending);
+	}
+	s = (time_t)(last_ns / 1000000000u);
+	gmtime_r(&s, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_pack("{s:b, s:s, s:I}", "in_order", end == STATUS_IN_ORDER, "at", when, "pending",
+	                 (json_int_t)pending);
 }
 
 /* Where a listener or destination is, from the configuration image that the hub left in its run folder. */
@@ -326,6 +404,7 @@ static json_t *status_from_regions(const char *run)
 	       *o;
 	const struct mr_config *image;
 	struct regions g;
+	enum status_end end;
 	int living = 0;
 
 	o = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "schema", "millrace.status/1", "version", MILLRACE_VERSION,
@@ -349,6 +428,9 @@ static json_t *status_from_regions(const char *run)
 		json_array_append_new(dests, status_region_dest(&g, image, g.dests[i]));
 	json_object_set_new(o, "state", json_string(living == 0 ? "stopped" : "degraded"));
 	json_object_set_new(o, "run", json_string(g.run));
+	end = status_end(&g);
+	if (end == STATUS_IN_ORDER || end == STATUS_FORCED)
+		json_object_set_new(o, "stopped", status_stopped(&g, end));
 	regions_close(&g);
 	return o;
 }
@@ -357,6 +439,8 @@ static int status_exit(const json_t *o)
 {
 	const char *state = ctl_text(o, "state");
 
+	if (json_object_get(o, "stopped"))
+		return CLI_UNREACHABLE;
 	if (strcmp(state, "running") == 0)
 		return CLI_OK;
 	return strcmp(state, "degraded") == 0 ? CLI_DEGRADED : CLI_UNHEALTHY;
@@ -385,6 +469,8 @@ static int status_once(struct cli *cli, bool clear)
 		fputs("\033[H\033[2J", stdout);
 	if (cli_flag(cli, "json"))
 		ctl_print(o);
+	else if (json_object_get(o, "stopped"))
+		status_print_stopped(o, json_object_get(o, "stopped"));
 	else
 		status_print(cli, o);
 	fflush(stdout);

@@ -74,6 +74,14 @@ void table_duration(struct table *t, uint64_t ns)
 	table_add(t, strdup(ns ? cli_format_duration(text, sizeof(text), ns) : "-"));
 }
 
+void table_time(struct table *t, const char *iso)
+{
+	if (strlen(iso) > 19)
+		table_cell(t, "%.19sZ", iso);
+	else
+		table_cell(t, "%s", *iso ? iso : "-");
+}
+
 void table_end(struct table *t, void *out)
 {
 	int width[TABLE_COLUMNS] = {0};

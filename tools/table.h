@@ -23,6 +23,9 @@ void table_count(struct table *t, uint64_t n);
 void table_bytes(struct table *t, uint64_t bytes);
 void table_duration(struct table *t, uint64_t ns); /* 0 = "-" */
 
+/* @iso: "2026-11-20T20:34:47.123456Z" without the part of a second; "" = "-" */
+void table_time(struct table *t, const char *iso);
+
 /* Prints into @out (a stream), each line indented by two spaces, and frees the table. */
 void table_end(struct table *t, void *out);
 
