@@ -321,9 +321,13 @@ static void core_check_full(struct core *c)
 		link_trouble(c, 3, MR_CODE_DISK_FULL, UINT32_MAX, 0, true, "the journal has room again");
 	}
 	mr_gauge_worker(&c->region, MR_M_W_JOURNAL_FULL, c->full_bytes != 0);
-	if (journal_failed(c->journal))
-		link_trouble(c, 3, MR_CODE_JOURNAL_WRITE, UINT32_MAX, 0, false,
-			     "the disk refuses the journal's writes: nothing is accepted any more");
+	for (uint32_t j = 0; j < MR_WORKERS_MAX; j++) {
+		if (!c->sources[j].own || !journal_failed(c->sources[j].own))
+			continue;
+		link_trouble(c, 3, MR_CODE_JOURNAL_WRITE, UINT32_MAX, j, false,
+			     "the disk refuses the writes of journal %u: the worker starts again", j);
+		c->journal_dead = true;
+	}
 }
 
 /* Now and then: heartbeat, gauges, the journals' housekeeping. */
@@ -417,7 +421,7 @@ int core_run(struct core *c)
 {
 	int r = 0;
 
-	while (r == 0 && !c->stop)
+	while (r == 0 && !c->stop && !c->journal_dead)
 		r = core_turn(c, CORE_IDLE_WAIT_NS);
-	return r;
+	return c->journal_dead ? -EIO : r; /* started again it finds out whether the disk is well: nothing here can mend it */
 }

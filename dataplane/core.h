@@ -234,11 +234,12 @@ struct core {
 	char run[512];
 	uint8_t state; /* enum mr_process_state */
 	bool accepting, draining, drained_told, others_drained, stop;
+	bool journal_dead; /* a journal's writes failed for good */
 	uint64_t drain_since_ns, quiet_since_ns;
 	uint64_t tick_ns, cycle_max_ns;
 	uint32_t full_bytes; /* 0, or the size of the message that the journal had no room for: nothing is accepted */
 	uint16_t full_dests;
-	uint64_t trouble_open[64];
+	uint64_t trouble_open[TROUBLES_MAX]; /* told to the control plane and not over */
 };
 
 /**

@@ -34,6 +34,8 @@
 #define DEAD_ENTRIES_MAX     (1u << 20)    /* dead letters of a core */
 #define OUTCOMES_PER_RECORD  512
 #define OUTCOMES_WAITING_MAX 65536
+#define TROUBLES_MAX         4096          /* open at once; each finds its place within TROUBLE_PROBES of its own */
+#define TROUBLE_PROBES       64
 #define INDEX_ENTRIES        65536         /* fields and segments of a message that routes can look at */
 
 #endif

@@ -115,6 +115,14 @@ static uint64_t free_bytes(const struct journal *j)
 }
 
 /* May one more file of segment size be made? A journal always gets three: it could not even go on without. */
+/* Three segments are held at least, whatever journal.max says: the journal could not work with fewer. */
+static bool within_limits(const struct journal *j)
+{
+	uint64_t max = j->cfg->journal_bytes_max;
+
+	return !max || bytes_held(j) <= max || j->segment_count + j->spare_count <= 3;
+}
+
 static bool may_grow(const struct journal *j)
 {
 	uint64_t max = j->cfg->journal_bytes_max;
@@ -170,7 +178,7 @@ static void drop(struct journal *j, struct segment *s, bool keep_file)
 
 static bool want_spare(const struct journal *j)
 {
-	return !j->low_space && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA;
+	return !j->low_space && !j->beyond && j->spare_count < j->spares_wanted + JOURNAL_SPARES_EXTRA;
 }
 
 /* The oldest finished segment that may go; NULL if there is none. All before it are needed. */
@@ -462,7 +470,7 @@ static void check_space(struct journal *j)
 	uint64_t space = free_bytes(j);
 
 	j->low_space = space < j->cfg->disk_free_bytes_min;
-	if (!j->cfg->journal_bytes_max || bytes_held(j) <= j->cfg->journal_bytes_max)
+	if (within_limits(j))
 		j->beyond = false;
 	journal_gauge(j, MR_M_W_JOURNAL_FREE, space);
 	journal_gauge(j, MR_M_W_JOURNAL_BYTES, bytes_held(j));
@@ -470,6 +478,17 @@ static void check_space(struct journal *j)
 }
 
 /** journal_segment_tick - retention, spares, free space, the state file. About every 100 ms. */
+/* Beyond the limits for the sake of outcomes: what is not needed any more goes, until the journal is inside them again. */
+static void shrink(struct journal *j)
+{
+	char name[32];
+
+	if (!j->beyond || within_limits(j) || !j->spare_count || j->maker.step != MAKER_IDLE)
+		return;
+	spare_name(j->spares[--j->spare_count], name);
+	unlinkat(j->folder_fd, name, 0);
+}
+
 void journal_segment_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_ns)
 {
 	struct segment *s;
@@ -479,8 +498,9 @@ void journal_segment_tick(struct journal *j, uint64_t now_ns, uint64_t realtime_
 	if (s)
 		drop(j, s, want_spare(j));
 	s = oldest_done(j);
-	if (s && (j->low_space || retention_over(j, s, realtime_ns)))
+	if (s && (j->low_space || j->beyond || retention_over(j, s, realtime_ns)))
 		give_up(j, s); /* one a tick */
+	shrink(j);
 	maker_run(j);
 	if (now_ns - j->space_checked_ns >= JOURNAL_RETRY_NS) {
 		j->space_checked_ns = now_ns;

@@ -49,12 +49,23 @@ static void link_send_wait(struct core *c, struct mr_link_msg *m, const int *fds
 void link_trouble(struct core *c, uint32_t level, uint32_t code, uint32_t item, int64_t arg, bool over, const char *fmt, ...)
 {
 	struct mr_link_msg m = {.type = MR_LINK_TROUBLE};
-	uint64_t key = ((uint64_t)code << 32 | item) + 1, *slot = &c->trouble_open[(code * 31 + item) % 64];
+	uint64_t key = ((uint64_t)code << 32 | item) + 1, *told = NULL, *empty = NULL;
 	va_list ap;
 
-	if (over ? *slot != key : *slot == key)
+	for (uint32_t i = 0; i < TROUBLE_PROBES && !told; i++) {
+		uint64_t *slot = &c->trouble_open[((code * 2654435761u >> 16) + item + i) % TROUBLES_MAX];
+
+		if (*slot == key)
+			told = slot;
+		else if (!*slot && !empty)
+			empty = slot;
+	}
+	if (over ? !told : told != NULL)
 		return; /* told already */
-	*slot = over ? 0 : key;
+	if (over)
+		*told = 0;
+	else if (empty) /* else it is told each time */
+		*empty = key;
 	m.u.trouble.code = code;
 	m.u.trouble.item = item;
 	m.u.trouble.arg = arg;

@@ -23,6 +23,7 @@ struct recovered { /* one message, while its outcomes are being read */
 struct recovered_dead {
 	struct mr_rec_outcome outcome;
 	uint64_t time_ns;
+	size_t order; /* of coming: a clock may be set back */
 };
 
 struct recovery {
@@ -108,8 +109,10 @@ static void recovery_outcome(void *arg, const struct mr_rec_outcome *o, uint64_t
 		return;
 	if (o->result == MR_RESULT_DEAD || o->result == MR_RESULT_REQUEUED) {
 		r->dead = recovery_grow(r, r->dead, sizeof(*r->dead), r->deads, &r->deads_room, 1);
-		if (!r->failed)
-			r->dead[r->deads++] = (struct recovered_dead){.outcome = *o, .time_ns = time_ns};
+		if (!r->failed) {
+			r->dead[r->deads] = (struct recovered_dead){.outcome = *o, .time_ns = time_ns, .order = r->deads};
+			r->deads++;
+		}
 		return;
 	}
 	for (uint32_t i = 0; i < recovery_dests(r, x); i++)
@@ -126,7 +129,7 @@ static int recovery_dead_order(const void *a, const void *b)
 		return x->outcome.position < y->outcome.position ? -1 : 1;
 	if (x->outcome.dest != y->outcome.dest)
 		return x->outcome.dest < y->outcome.dest ? -1 : 1;
-	return x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+	return x->order < y->order ? -1 : x->order > y->order;
 }
 
 static const struct recovered_dead *recovery_dead(const struct recovery *r, size_t *at, uint64_t position, uint32_t dest)

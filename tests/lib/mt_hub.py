@@ -27,6 +27,15 @@ BAD_LOG = re.compile(
 )
 
 
+def still_there(pid):
+    """Is this process more than a dead one that nobody has waited for?"""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -189,7 +198,7 @@ class Hub:
         return 1
 
     def _kill_all(self):
-        killed = 0
+        killed = set()
         first = [p for p in (self.process.pid if self.process else None, self.pids().get("control")) if p]
         for _ in range(50):
             victims = first + sorted(self.all_pids())
@@ -199,12 +208,16 @@ class Hub:
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                    killed += 1
+                    killed.add(pid)
             if self.process is not None:
                 self.process.wait()
             time.sleep(0.01)
         self.process = None
-        return killed
+        # A dying process loses its command line before its sockets: wait until it is gone as a whole.
+        end = time.monotonic() + 5 * SLOW
+        while any(still_there(pid) for pid in killed) and time.monotonic() < end:
+            time.sleep(0.005)
+        return len(killed)
 
     def _bury(self):
         """Leave no process and no folder behind, whatever happened."""

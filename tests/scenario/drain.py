@@ -149,8 +149,11 @@ def refused():
                 return True
 
         eventually(no_listener, "new connections must be refused")
-        expect(hub.process.poll() is None, "the hub still waits for the destination's answer")
+        expect(hub.process.poll() is None, "the hub must still wait for the destination's answer")
+        ehr.behaviour = "AA"
         ehr.break_connections()
+        expect_equal(hub.process.wait(60), 0, "exit status")
+        hub.process = None
 
 
 if __name__ == "__main__":

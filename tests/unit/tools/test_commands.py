@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 MILLRACE = os.environ["MILLRACE"]
+YAML_PAGE = os.path.dirname(os.path.abspath(__file__)) + "/../../../docs/man/millrace.yaml.5"
 
 
 def run(*words, **more):
@@ -76,6 +77,25 @@ class Mistakes(unittest.TestCase):
         self.expect(["dead", "discard", "0:1"], "not confirmed", 6)
 
 
+class Output(unittest.TestCase):
+    def test_a_reader_that_had_enough(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = folder + "/many.hl7"
+            with open(path, "w") as f:
+                for i in range(5000):
+                    f.write("MSH|^~\\&|A|B|C|D|20260101||ADT^A01|%d|P|2.5\nPID|1||%d\n" % (i, i))
+            r = subprocess.run(
+                f"'{MILLRACE}' hl7 parse '{path}' | head -n 1", shell=True, capture_output=True, text=True, timeout=60
+            )
+            self.assertEqual((r.stderr, len(r.stdout.splitlines())), ("", 1))
+
+    def test_a_full_disk_is_told(self):
+        with open("/dev/full", "w") as full:
+            r = subprocess.run([MILLRACE, "help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("standard output", r.stderr)
+
+
 class NoHub(unittest.TestCase):
     def test_not_reachable(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +118,7 @@ class NoHub(unittest.TestCase):
 class Manual(unittest.TestCase):
     def test_every_page_is_built(self):
         for page in run("man", "--list").stdout.split():
-            with open(os.path.dirname(MILLRACE) + "/" + page + ".1") as f:
+            with open(YAML_PAGE if page == "millrace.yaml" else os.path.dirname(MILLRACE) + "/" + page + ".1") as f:
                 self.assertEqual(f.read(), run("man", "--source", page).stdout)
 
     def test_pages(self):
@@ -227,6 +247,8 @@ class FakeHub(unittest.TestCase):
         r, seen = self.ask(["dead", "discard", "-d", "ehr", "--yes"], 200, {"count": 12})
         self.assertEqual(json.loads(seen[0].split("\r\n\r\n", 1)[1]), {"destination": "ehr"})
         self.assertIn("12 dead letters discarded", r.stdout)
+        r, _ = self.ask(["dead", "retry", "-d", "ehr"], 200, {"count": 1})
+        self.assertEqual(r.stdout, "1 dead letter put back into the queue of ehr\n")
 
 
 if __name__ == "__main__":
