@@ -68,7 +68,8 @@ struct config_options {
  *
  * @paths       Files, or folders whose *.yaml, *.yml and *.json files are read in the order of their names (no hidden
  * ones).
- * @path_count  0: the built-in default (listener on 2575, nothing routed, metrics on 127.0.0.1:9464).
+ * @path_count  0: the built-in default (listener on 2575, files in inbox of the data folder, metrics on
+ *              127.0.0.1:9464).
  * @opt         NULL: no environment, the machine's CPUs.
  * @ret         Written on success only; config_free() it.
  * @report      Caller-owned, zeroed. Collects every error and warning, also on success; config_report_free() it.

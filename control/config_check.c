@@ -263,9 +263,12 @@ int config_absolute(const char *folder, char *ret, size_t room)
 static void set_folder(const struct reading *r)
 {
 	char path[sizeof(((struct mr_config *)0)->data)];
+	bool in_data = r->s->scope == CONFIG_DEST && r->node->source == r->c->built_in;
 	int rc = config_absolute(r->text, path, sizeof(path));
 
-	if (rc) {
+	if (in_data) { /* config_rules() puts it into the data folder, which is not known yet */
+		snprintf(path, sizeof(path), "%s", r->text);
+	} else if (rc) {
 		say(r, (uint32_t)rc,
 		    rc == CONFIG_E_FILE ? "a relative folder, and the current folder has no usable name"
 		    : !*r->text         ? "the name of a folder is empty"

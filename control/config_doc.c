@@ -13,11 +13,14 @@
 
 const char *config_default_text(void)
 {
-	return "# The built-in configuration: messages are taken in, kept and acknowledged; nothing is forwarded yet.\n"
+	return "# The built-in configuration: messages are taken in, acknowledged and kept as files; nothing is forwarded\n"
+	       "# yet. The folder inbox is in the data folder here; in a file of your own give its full name.\n"
 	       "listeners:\n"
 	       "  default: { port: 2575 }\n"
-	       "destinations: {}\n"
-	       "routes: []\n";
+	       "destinations:\n"
+	       "  inbox: { file: inbox }\n"
+	       "routes:\n"
+	       "  - { from: default, to: inbox }\n";
 }
 
 static const struct {

@@ -315,6 +315,7 @@ void config_environment(struct config *c)
 		v.rest = config_copy(c, names[i] + prefix, (size_t)(equals - names[i]) - prefix);
 		if (!v.source || !v.rest)
 			break;
+		((struct config_source *)(uintptr_t)v.source)->is_variable = true;
 		v.value = v.source->text + (equals - names[i]) + 1;
 		variable_apply(c, &v);
 	}

@@ -97,6 +97,18 @@ static struct config_place place_byte(const struct reader *r, size_t offset)
 	return at;
 }
 
+/* Is the character that libyaml stopped at a tab? @index: its number, from the text that was given to libyaml. */
+static bool at_tab(const struct reader *r, size_t index)
+{
+	const char *p = r->source->text + r->column_shift, *end = r->source->text + r->source->bytes;
+
+	for (; p < end && index; index--)
+		do
+			p++;
+		while (p < end && ((unsigned char)*p & 0xc0) == 0x80);
+	return p < end && *p == '\t';
+}
+
 static void say_yaml(struct reader *r)
 {
 	const yaml_parser_t *p = &r->parser;
@@ -114,12 +126,16 @@ static void say_yaml(struct reader *r)
 		d->source[0] = 0;
 		return;
 	}
+	if (at_tab(r, p->problem_mark.index)) {
+		d = config_say(r->c, reader_place(r, p->problem_mark), CONFIG_E_SYNTAX,
+		               "a tab character where YAML allows none");
+		config_hint(d, "indent with spaces");
+		return;
+	}
 	d = config_say(r->c, reader_place(r, p->problem_mark), CONFIG_E_SYNTAX, "%s%s%s",
 	               p->problem ? p->problem : "not YAML", p->context ? " " : "", p->context ? p->context : "");
 	if (p->context && strstr(p->context, "alias"))
 		config_hint(d, "a value that begins with * or & needs quotes: \"*\"");
-	else if (p->problem && strstr(p->problem, "tab character"))
-		config_hint(d, "indent with spaces");
 	else if (p->problem && strstr(p->problem, "cannot start any token"))
 		config_hint(d, "quote the value");
 }
@@ -463,6 +479,7 @@ static void parse_default(struct config *c)
 	const char *text = config_default_text();
 	struct config_source *s = config_source_add(c, "default", text, strlen(text));
 
+	c->built_in = s;
 	if (s)
 		parse_source(c, s);
 }

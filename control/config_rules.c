@@ -32,6 +32,19 @@ static struct config_place place_of_setting(enum config_scope scope, const struc
 	return n ? config_place_of(n) : config_place_key(item->node);
 }
 
+/* A single value as it is written, or its default; and a note which. */
+static const char *value_of(enum config_scope scope, const struct config_item *item, const char *path)
+{
+	const struct config_node *n = given(scope, item, path);
+
+	return n ? n->text : config_setting_at(scope, (uint32_t)config_setting_find(scope, path))->initial;
+}
+
+static const char *default_note(enum config_scope scope, const struct config_item *item, const char *path)
+{
+	return given(scope, item, path) ? "" : ", the default";
+}
+
 /* ---- folders and CPUs ---- */
 
 static void default_folders(struct config *c)
@@ -48,6 +61,26 @@ static void default_folders(struct config *c)
 	if (!m->run[0] &&
 	    (mr_run_folder(NULL, folder, sizeof(folder)) || config_absolute(folder, m->run, sizeof(m->run))))
 		config_say(c, nowhere, CONFIG_E_VALUE, "no default for \"run\" here: name a folder");
+}
+
+/* The built-in configuration's folders are in the data folder. */
+static void built_in_folders(struct config *c)
+{
+	char path[sizeof(c->root.c.data)];
+
+	for (uint32_t i = 0; i < c->dest_count; i++) {
+		struct config_dest *d = &c->dests[i];
+		size_t n;
+
+		if (!d->folder || d->folder[0] == '/')
+			continue;
+		n = (size_t)snprintf(path, sizeof(path), "%s/%s", c->root.c.data, d->folder);
+		if (n >= sizeof(path))
+			config_say(c, place_of_setting(CONFIG_DEST, &d->item, "file"), CONFIG_E_VALUE,
+			           "a folder's absolute name may have 511 bytes");
+		else
+			d->folder = config_copy(c, path, n);
+	}
 }
 
 uint32_t config_cpus(const struct config *c, int16_t *ret, uint32_t room)
@@ -173,6 +206,18 @@ static bool endpoints_meet(const struct endpoint *a, const struct endpoint *b)
 	       memcmp(a->bytes, b->bytes, 16) == 0;
 }
 
+static void say_port_taken(struct config *c, const struct config_listener *l, const struct config_listener *by)
+{
+	struct config_place at = place_of_setting(CONFIG_LISTENER, &by->item, "port");
+	char where[128] = "environment";
+
+	if (!at.source->is_variable)
+		snprintf(where, sizeof(where), "%.100s:%u", at.source->name, at.line);
+	config_say(c, place_of_setting(CONFIG_LISTENER, &l->item, "port"), CONFIG_E_PORT_CLASH,
+	           "port %u of listener \"%.63s\" is taken by listener \"%.63s\" (%s)", l->c.port, l->c.name,
+	           by->c.name, where);
+}
+
 static void check_ports(struct config *c)
 {
 	struct endpoint metrics = endpoint_of(c->root.c.metrics_address, c->root.c.metrics_port);
@@ -180,22 +225,19 @@ static void check_ports(struct config *c)
 	for (uint32_t i = 0; i < c->listener_count; i++) {
 		const struct config_listener *l = &c->listeners[i];
 		struct endpoint e = endpoint_of(l->c.address, l->c.port);
-		struct config_place at = place_of_setting(CONFIG_LISTENER, &l->item, "port");
+		bool told = false;
 
-		for (uint32_t k = 0; k < i; k++) {
+		for (uint32_t k = 0; k < i && !told; k++) {
 			const struct config_listener *o = &c->listeners[k];
 			struct endpoint other = endpoint_of(o->c.address, o->c.port);
 
 			if (!endpoints_meet(&e, &other))
 				continue;
-			config_say(c, at, CONFIG_E_PORT_CLASH,
-			           "port %u of listener \"%.63s\" is taken by listener \"%.63s\" (%.100s:%u)",
-			           l->c.port, l->c.name, o->c.name, o->item.node->source->name,
-			           place_of_setting(CONFIG_LISTENER, &o->item, "port").line);
-			break;
+			say_port_taken(c, l, o);
+			told = true;
 		}
-		if (endpoints_meet(&e, &metrics))
-			config_say(c, at, CONFIG_E_PORT_CLASH,
+		if (!told && endpoints_meet(&e, &metrics))
+			config_say(c, place_of_setting(CONFIG_LISTENER, &l->item, "port"), CONFIG_E_PORT_CLASH,
 			           "port %u of listener \"%.63s\" is taken by the metrics (metrics.port)", l->c.port,
 			           l->c.name);
 	}
@@ -247,7 +289,9 @@ static void check_dest(struct config *c, struct config_dest *d)
 		config_say(c,
 		           place_of_setting(CONFIG_DEST, item,
 		                            given(CONFIG_DEST, item, "retry.max") ? "retry.max" : "retry.first"),
-		           CONFIG_E_CONFLICT, "\"retry.first\" is longer than \"retry.max\"");
+		           CONFIG_E_CONFLICT, "\"retry.first\" (%.24s%s) is longer than \"retry.max\" (%.24s%s)",
+		           value_of(CONFIG_DEST, item, "retry.first"), default_note(CONFIG_DEST, item, "retry.first"),
+		           value_of(CONFIG_DEST, item, "retry.max"), default_note(CONFIG_DEST, item, "retry.max"));
 	if (given(CONFIG_DEST, item, "idle_timeout") && d->c.idle_timeout_ns && d->c.connect == MR_CONNECT_START)
 		config_say(c, place_of_setting(CONFIG_DEST, item, "idle_timeout"), CONFIG_E_CONFLICT,
 		           "\"idle_timeout\" of a destination needs \"connect: demand\"");
@@ -470,12 +514,24 @@ static void check_routes(struct config *c)
 	}
 }
 
+static void check_any_listener(struct config *c)
+{
+	const struct config_node *n = given(CONFIG_ROOT, &c->root_item, "listeners");
+	struct config_place at = {c->sources, 0, 0, 0};
+
+	if (!c->listener_count && !c->report->errors)
+		config_say(c, n ? config_place_key(n) : at, CONFIG_E_NO_LISTENER,
+		           "no listeners: the hub takes no messages in");
+}
+
 void config_rules(struct config *c)
 {
 	default_folders(c);
+	built_in_folders(c);
 	share_cpus(c);
 	journal_sizes(c);
 	check_ports(c);
 	check_dests(c);
 	check_routes(c);
+	check_any_listener(c);
 }

@@ -26,6 +26,7 @@ struct config_source {
 	const char *name; /* of the file; "environment", "default" */
 	const char *text; /* the whole text, NUL-terminated */
 	size_t bytes;
+	bool is_variable; /* one of the environment */
 	struct config_source *next;
 };
 
@@ -149,6 +150,7 @@ struct config_block;
 struct config {
 	struct config_block *blocks; /* the arena */
 	struct config_source *sources;
+	const struct config_source *built_in; /* the default configuration; NULL: files were given */
 	struct config_report *report;     /* while loading */
 	const struct config_options *opt; /* while loading */
 	struct config_node *tree;

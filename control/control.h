@@ -86,8 +86,8 @@ struct control {
 	enum control_state state;
 	bool announced; /* the ready line is out */
 	bool by_force;
-	int signals;     /* SIGTERM and SIGINT received */
-	bool stop_asked; /* by a signal or by an operator */
+	uint64_t signal_ns; /* monotonic of the first SIGTERM or SIGINT, 0 = none */
+	bool stop_asked;    /* by a signal or by an operator */
 	int exit_status;
 	uint64_t started_ns; /* monotonic */
 	uint64_t started_wall_ns;

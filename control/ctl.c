@@ -201,6 +201,8 @@ static void ctl_pause(struct control *c, struct evhttp_request *request, uint32_
 	const char *name = mr_config_dest(c->cfg, dest)->name;
 	const struct log_about about = {.item = name};
 	struct mr_link_msg m = {.type = paused ? MR_LINK_PAUSE : MR_LINK_RESUME};
+	int stored = store_paused(c->store, name);
+	bool was = stored >= 0 ? stored : mr_config_dest(c->cfg, dest)->paused;
 	struct ctl_pause *pause;
 	struct ctl_ask *ask;
 
@@ -208,8 +210,9 @@ static void ctl_pause(struct control *c, struct evhttp_request *request, uint32_
 		ctl_reply(request, 500, ctl_error("store", "the state could not be stored; nothing changed"));
 		return;
 	}
-	log_event(paused ? LOG_PAUSED : LOG_RESUMED, &about,
-	          paused ? "paused by an operator" : "resumed by an operator");
+	if (paused != was)
+		log_event(paused ? LOG_PAUSED : LOG_RESUMED, &about, "destination %s: %s by an operator", name,
+		          paused ? "paused" : "resumed");
 	pause = calloc(1, sizeof(*pause));
 	must(pause);
 	pause->call = ctl_call_new(request);

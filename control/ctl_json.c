@@ -184,6 +184,12 @@ static const struct mr_lane_info *json_lanes(struct control *c, uint32_t dest, u
 	return (const struct mr_lane_info *)((const char *)r + r->lanes_offset) + first[0];
 }
 
+/* What keeps the lane from its work; 0 where it works, or is at rest after it did. */
+static int json_lane_error(const struct mr_lane_info *l)
+{
+	return l->state == MR_LANE_UP || !l->failures ? 0 : l->error;
+}
+
 struct json_dest {
 	const char *state;
 	uint32_t connections, up;
@@ -210,9 +216,9 @@ static struct json_dest json_dest_state(struct control *c, uint32_t dest)
 
 		d.up += lane[i].state == MR_LANE_UP;
 		idle += lane[i].state == MR_LANE_IDLE || lane[i].state == MR_LANE_UNUSED;
-		if (lane[i].error && since >= newest) {
+		if (json_lane_error(&lane[i]) && since >= newest) {
 			newest = since;
-			d.error = lane[i].error;
+			d.error = json_lane_error(&lane[i]);
 		}
 		if (lane[i].state == MR_LANE_BACKOFF && (!d.retry_at_ns || retry < d.retry_at_ns))
 			d.retry_at_ns = retry;
@@ -408,7 +414,7 @@ static json_t *json_lane(const struct mr_lane_info *l, uint32_t number)
 		json_put_text(o, "since", NULL);
 	json_put_retry(o, state == MR_LANE_BACKOFF ? mr_load_relaxed(&l->retry_at_ns) : 0);
 	json_put_count(o, "failures", l->failures);
-	json_put_text(o, "last_error", json_error_text(l->error));
+	json_put_text(o, "last_error", json_error_text(json_lane_error(l)));
 	return o;
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Numeric address of a listener; "" and "::" take IPv4 as well. Returns its length, 0 if it is no address. */
@@ -88,6 +89,22 @@ static int listen_fail(const struct mr_config_listener *l, int error)
 	return error;
 }
 
+/*
+ * Is the port free? The kernel takes a worker's io_uring down a moment after the worker itself was killed, and only then
+ * its listening sockets: a hub that is started again at once waits for that a little. At start only; blocks.
+ */
+static int listen_probe(const struct mr_config_listener *l, uint16_t port)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	int fd = listen_bind(l, port, false);
+
+	for (int tries = 60; fd == -EADDRINUSE && tries; tries--) {
+		nanosleep(&pause, NULL);
+		fd = listen_bind(l, port, false);
+	}
+	return fd;
+}
+
 int listen_open(struct control *c, uint32_t worker, bool probe)
 {
 	for (uint32_t i = 0; i < c->cfg->listeners.count; i++) {
@@ -97,7 +114,7 @@ int listen_open(struct control *c, uint32_t worker, bool probe)
 		if (*at >= 0)
 			continue;
 		if (probe && c->listen_port[i]) {
-			fd = listen_bind(l, c->listen_port[i], false);
+			fd = listen_probe(l, c->listen_port[i]);
 			if (fd < 0)
 				return listen_fail(l, fd);
 			close(fd);

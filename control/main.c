@@ -33,6 +33,11 @@
 
 #define EXIT_CONFIG    3
 #define MAIN_PATHS_MAX 256
+/*
+ * One stop request often comes several times: systemd and `timeout` signal every process, and `millrace run` passes its
+ * own on. Only what its sender sends a second later is a second one; less here, since the first may be seen late.
+ */
+#define MAIN_AGAIN_NS 750000000ull
 
 struct main_options {
 	const char *paths[MAIN_PATHS_MAX];
@@ -154,15 +159,20 @@ static void main_on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct control *c = arg;
 
+	uint64_t now = control_now_ns();
+	bool again = c->signal_ns && now - c->signal_ns >= MAIN_AGAIN_NS;
+
 	c->stop_asked = true;
-	c->signals++;
-	if (c->signals > 1) {
+	if (c->signal_ns && !again)
+		return;
+	if (again) {
 		log_event(LOG_KILLED, NULL,
 		          "second signal: all processes are killed; nothing that was acknowledged is lost");
 		supervise_drain(c);
 		supervise_kill(c);
 		return;
 	}
+	c->signal_ns = now;
 	if (!c->adopting) /* otherwise when it is known what there is to stop */
 		supervise_drain(c);
 }
@@ -192,8 +202,14 @@ static int main_lock(const char *what, const char *folder, const char *name)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (read(fd, pid, sizeof(pid) - 1) > 0)
 			pid[strcspn(pid, "\n")] = 0;
-		log_event(LOG_LOCKED, NULL, "another control process (pid %s) has the %s folder %s",
-		          pid[0] ? pid : "unknown", what, folder);
+		if (pid[0])
+			log_event(LOG_LOCKED, NULL,
+			          "another control process (pid %s) has the %s folder %s; stop it first: `kill %s` "
+			          "drains that hub",
+			          pid, what, folder, pid);
+		else
+			log_event(LOG_LOCKED, NULL,
+			          "another control process has the %s folder %s; stop that hub first", what, folder);
 		close(fd);
 		return -EBUSY;
 	}
@@ -477,8 +493,8 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	if (!o.path_count)
 		log_event(LOG_CONFIG_DEFAULT, NULL,
-		          "no configuration given (-c): the built-in one is used, see "
-		          "`millrace-control --print-default`");
+		          "no configuration given (-c): the built-in one is used; messages go as files into the "
+		          "folder inbox of the data folder");
 	if (config_image(config, 1, &image, &bytes) == 0)
 		snprintf(run, sizeof(run), "%s", ((const struct mr_config *)image)->run);
 	free(image);

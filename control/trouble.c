@@ -101,17 +101,24 @@ void trouble_raise(struct control *c, struct process *p, uint32_t code, uint32_t
 	trouble_add(c, p, false, code, item, arg, level, text);
 }
 
+/* @now: how it is instead, "" if nobody says. */
+static void trouble_end(struct control *c, struct trouble *t, const char *now)
+{
+	char text[LOG_TEXT_MAX + 64];
+
+	t->level = LOG_INFO;
+	snprintf(text, sizeof(text), "over after %.1f s%s: %s", (double)(control_wall_ns() - t->first_ns) / 1e9,
+	         *now ? "" : "; it was", *now ? now : t->text);
+	trouble_log(c, t, text);
+	trouble_drop(c, t);
+}
+
 void trouble_over(struct control *c, struct process *p, uint32_t code, uint32_t item)
 {
 	struct trouble *t = trouble_find(c, p, code, item);
-	char text[LOG_TEXT_MAX + 64];
 
-	if (!t)
-		return;
-	t->level = LOG_INFO;
-	snprintf(text, sizeof(text), "over after %.1f s: %s", (double)(control_wall_ns() - t->first_ns) / 1e9, t->text);
-	trouble_log(c, t, text);
-	trouble_drop(c, t);
+	if (t)
+		trouble_end(c, t, "");
 }
 
 void trouble_over_silent(struct control *c, struct process *p, uint32_t code, uint32_t item)
@@ -129,12 +136,15 @@ void trouble_from_process(struct process *p, const struct mr_link_msg *m)
 	            : m->u.trouble.level <= LOG_WARNING ? LOG_WARNING
 	                                                : LOG_INFO;
 
-	if (m->u.trouble.over) {
-		trouble_over(p->control, p, m->u.trouble.code, m->u.trouble.item);
-		return;
-	}
 	memcpy(text, m->u.trouble.text, sizeof(m->u.trouble.text));
 	text[sizeof(text) - 1] = 0;
+	if (m->u.trouble.over) {
+		struct trouble *t = trouble_find(p->control, p, m->u.trouble.code, m->u.trouble.item);
+
+		if (t)
+			trouble_end(p->control, t, text);
+		return;
+	}
 	if (level == LOG_INFO) { /* told once, nothing that lasts */
 		const struct log_about about = {.process = p->name,
 		                                .item =
