@@ -9,29 +9,9 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define RING_POPS_A_TURN 4096
-
-static int ring_map(int fd, struct mr_ring **ret, size_t *ret_bytes)
-{
-	struct stat st;
-	void *p;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	if (!mr_ring_valid(p, (size_t)st.st_size)) {
-		munmap(p, (size_t)st.st_size);
-		return -EPROTO;
-	}
-	*ret = p;
-	*ret_bytes = (size_t)st.st_size;
-	return 0;
-}
 
 /* Takes over @fds: ring to the peer, the peer's eventfd, ring from the peer, our eventfd for it. */
 int ring_peer(struct core *c, uint32_t peer, const int fds[4])
@@ -42,9 +22,9 @@ int ring_peer(struct core *c, uint32_t peer, const int fds[4])
 	int r;
 
 	ring_peer_gone(c, peer);
-	r = ring_map(fds[0], &to, &to_bytes);
+	r = mr_ring_map(fds[0], &to, &to_bytes);
 	if (r == 0) {
-		r = ring_map(fds[2], &from, &from_bytes);
+		r = mr_ring_map(fds[2], &from, &from_bytes);
 		if (r < 0)
 			munmap(to, to_bytes);
 	}

@@ -13,7 +13,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 int connector_items_open(struct connector_items *p, uint32_t room)
@@ -66,27 +65,6 @@ static bool items_left(const struct connector_items *p)
 	return p->free || p->used_top < p->room;
 }
 
-static int ring_map(int fd, struct mr_ring **ret, size_t *ret_bytes)
-{
-	struct stat st;
-	void *p;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size < (off_t)sizeof(struct mr_ring))
-		return -EPROTO;
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	if (!mr_ring_valid(p, (size_t)st.st_size)) {
-		munmap(p, (size_t)st.st_size);
-		return -EPROTO;
-	}
-	*ret = p;
-	*ret_bytes = (size_t)st.st_size;
-	return 0;
-}
-
 int connector_ring_open(struct connector *c, uint16_t peer, const int fds[4])
 {
 	struct connector_peer *p = &c->peer[peer];
@@ -96,9 +74,9 @@ int connector_ring_open(struct connector *c, uint16_t peer, const int fds[4])
 	int r;
 
 	connector_ring_close(c, peer);
-	r = ring_map(fds[0], &to, &to_bytes);
+	r = mr_ring_map(fds[0], &to, &to_bytes);
 	if (!r)
-		r = ring_map(fds[2], &from, &from_bytes);
+		r = mr_ring_map(fds[2], &from, &from_bytes);
 	if (!r && epoll_ctl(c->epoll, EPOLL_CTL_ADD, fds[3], &e) < 0)
 		r = -errno;
 	if (r)

@@ -111,6 +111,9 @@ static inline bool mr_ring_valid(const struct mr_ring *r, size_t mapped_bytes)
 	       mapped_bytes >= mr_ring_bytes(r->records);
 }
 
+/** mr_ring_map - map the ring behind @fd (not consumed) and check it; munmap() it. Returns 0, -errno, or -EPROTO (not a ring). */
+int mr_ring_map(int fd, struct mr_ring **ret, size_t *ret_bytes);
+
 /** mr_ring_push - producer: append one record. Returns false if the ring is full (try again later; nothing is lost). */
 static inline bool mr_ring_push(struct mr_ring *r, const struct mr_msg *m)
 {
