@@ -13,8 +13,9 @@
 
 const char *config_default_text(void)
 {
-	return "# The built-in configuration: messages are taken in, acknowledged and kept as files; nothing is forwarded\n"
-	       "# yet. The folder inbox is in the data folder here; in a file of your own give its full name.\n"
+	return "# The built-in configuration: messages are taken in, acknowledged and kept as files.\n"
+	       "# Nothing is forwarded yet. The folder inbox is in the data folder here; in your own file give its\n"
+	       "# full name.\n"
 	       "listeners:\n"
 	       "  default: { port: 2575 }\n"
 	       "destinations:\n"

@@ -307,15 +307,17 @@ void config_environment(struct config *c)
 	qsort(names, count, sizeof(*names), by_text);
 	for (size_t i = 0; i < count && !c->no_memory; i++) {
 		const char *equals = strchr(names[i], '=');
+		struct config_source *source;
 		struct variable v;
 
 		if (!equals[1] || is_reserved(names[i] + prefix, (size_t)(equals - names[i]) - prefix))
 			continue;
-		v.source = config_source_add(c, "environment", names[i], strlen(names[i]));
+		source = config_source_add(c, "environment", names[i], strlen(names[i]));
 		v.rest = config_copy(c, names[i] + prefix, (size_t)(equals - names[i]) - prefix);
-		if (!v.source || !v.rest)
+		if (!source || !v.rest)
 			break;
-		((struct config_source *)(uintptr_t)v.source)->is_variable = true;
+		source->is_variable = true;
+		v.source = source;
 		v.value = v.source->text + (equals - names[i]) + 1;
 		variable_apply(c, &v);
 	}

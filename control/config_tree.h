@@ -151,8 +151,8 @@ struct config {
 	struct config_block *blocks; /* the arena */
 	struct config_source *sources;
 	const struct config_source *built_in; /* the default configuration; NULL: files were given */
-	struct config_report *report;     /* while loading */
-	const struct config_options *opt; /* while loading */
+	struct config_report *report;         /* while loading */
+	const struct config_options *opt;     /* while loading */
 	struct config_node *tree;
 	uint32_t nodes;
 	bool no_memory;

@@ -35,7 +35,7 @@
 #define MAIN_PATHS_MAX 256
 /*
  * One stop request often comes several times: systemd and `timeout` signal every process, and `millrace run` passes its
- * own on. Only what its sender sends a second later is a second one; less here, since the first may be seen late.
+ * own on. A second one is sent 1 s or later after the first; less here, since the first may be seen late.
  */
 #define MAIN_AGAIN_NS 750000000ull
 
@@ -208,8 +208,8 @@ static int main_lock(const char *what, const char *folder, const char *name)
 			          "drains that hub",
 			          pid, what, folder, pid);
 		else
-			log_event(LOG_LOCKED, NULL,
-			          "another control process has the %s folder %s; stop that hub first", what, folder);
+			log_event(LOG_LOCKED, NULL, "another control process has the %s folder %s; stop that hub first",
+			          what, folder);
 		close(fd);
 		return -EBUSY;
 	}
@@ -493,8 +493,8 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	if (!o.path_count)
 		log_event(LOG_CONFIG_DEFAULT, NULL,
-		          "no configuration given (-c): the built-in one is used; messages go as files into the "
-		          "folder inbox of the data folder");
+		          "no configuration given (-c): the built-in one is used (`millrace config default` shows it); "
+		          "messages go as files into the folder inbox of the data folder");
 	if (config_image(config, 1, &image, &bytes) == 0)
 		snprintf(run, sizeof(run), "%s", ((const struct mr_config *)image)->run);
 	free(image);

@@ -156,7 +156,9 @@ int dead_show_main(struct cli *cli)
 		if (ctl_ask(cli_value(cli, "run"), "GET", "/v1/status", NULL, &status, &http) < 0)
 			status = NULL;
 		json_array_foreach(found, i, d)
+		{
 			dead_print(d, ctl_text(status, "data"));
+		}
 		json_decref(status);
 	}
 	json_decref(found);

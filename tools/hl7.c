@@ -619,12 +619,11 @@ int hl7_stat_main(struct cli *cli)
 	if (!s)
 		return CLI_FAILED;
 	result = job_run(&job, 0);
-	printf(job.json
-	           ? "{\"messages\":%llu,\"bytes\":%llu,\"smallest\":%llu,\"largest\":%llu,\"odd_lines\":%llu,"
-	             "\"not_of_their_charset\":%llu,\"unreadable\":%llu,"
-	           : "messages                        %llu\nbytes                           %llu (smallest %llu, "
-	             "largest %llu)\nlines that are no segments      %llu\nbytes outside their charset     %llu "
-	             "messages\nunreadable                      %llu\n",
+	printf(job.json ? "{\"messages\":%llu,\"bytes\":%llu,\"smallest\":%llu,\"largest\":%llu,\"odd_lines\":%llu,"
+	                  "\"not_of_their_charset\":%llu,\"unreadable\":%llu,"
+	                : "messages                        %llu\nbytes                           %llu (smallest %llu, "
+	                  "largest %llu)\nlines that are no segments      %llu\nbytes outside their charset     %llu "
+	                  "messages\nunreadable                      %llu\n",
 	       (unsigned long long)job.counts.messages, (unsigned long long)s->bytes, (unsigned long long)s->smallest,
 	       (unsigned long long)s->largest, (unsigned long long)s->odd_lines, (unsigned long long)s->lying,
 	       (unsigned long long)(job.counts.problems + job.failed));

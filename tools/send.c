@@ -311,10 +311,9 @@ static void send_print(const struct send_settings *set, const struct send_msgs *
 	char a[32], b[32], c[32], d[32];
 	double seconds = (double)s->elapsed_ns / 1e9;
 
-	printf("%s: sent %s message%s (%s) in %s: %.0f/s\n", set->target_name,
-	       cli_format_count(a, sizeof(a), s->sent), cli_plural(s->sent),
-	       cli_format_bytes(b, sizeof(b), s->bytes), cli_format_duration(c, sizeof(c), s->elapsed_ns),
-	       seconds > 0 ? (double)s->sent / seconds : 0.0);
+	printf("%s: sent %s message%s (%s) in %s: %.0f/s\n", set->target_name, cli_format_count(a, sizeof(a), s->sent),
+	       cli_plural(s->sent), cli_format_bytes(b, sizeof(b), s->bytes),
+	       cli_format_duration(c, sizeof(c), s->elapsed_ns), seconds > 0 ? (double)s->sent / seconds : 0.0);
 	for (int i = 0; i < SEND_CODES; i++) {
 		snprintf(d, sizeof(d), i == SEND_OTHER ? "other answers" : "%s", send_code_names[i]);
 		send_line(d, s->codes[i]);

@@ -37,7 +37,7 @@ enum mr_app_ack {
 	MR_APP_ACK_NONE = 2, /* accept acknowledgements only */
 };
 enum mr_between { MR_BETWEEN_SKIP = 0, MR_BETWEEN_REFUSE = 1 };
-enum mr_header_check { MR_HEADER_STANDARD = 0 /* MSH-9, -10, -11 code and -12 must be usable */, MR_HEADER_MINIMAL = 1 };
+enum mr_header_check { MR_HEADER_STANDARD = 0 /* MSH-9 and -10 must be there, -11 and -12 legal or empty */, MR_HEADER_MINIMAL = 1 };
 enum mr_on_full { MR_ON_FULL_WAIT = 0 /* stop reading: the sender waits */, MR_ON_FULL_REJECT = 1 /* AR / CR, not kept */ };
 enum mr_duplicates { MR_DUPLICATES_ANSWER = 0 /* stored ack again, not forwarded */, MR_DUPLICATES_FORWARD = 1 /* off */ };
 enum mr_order_by { MR_ORDER_CONNECTION = 0, MR_ORDER_PEER = 1 /* sender's address */, MR_ORDER_LISTENER = 2, MR_ORDER_FIELD = 3 };

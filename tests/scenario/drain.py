@@ -35,6 +35,9 @@ def idle():
         ehr.wait_for([msg])
         hub.stop()
         connected.expect_closed("the hub ended but a connection is still open")
+        r = hub.cli("status", check=False)
+        expect_equal(r.returncode, 8, "exit status of `millrace status` after an orderly stop")
+        expect("stopped in order" in r.stdout and "nothing pending" in r.stdout, f"status says: {r.stdout}{r.stderr}")
         try:
             Sender(hub.ports["adt"])
         except ConnectionRefusedError:

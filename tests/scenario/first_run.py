@@ -28,7 +28,7 @@ from millrace_test import (
 @scenario("no configuration: listener, data, metrics by default; ports and folders by environment")
 def default():
     folder = tempfile.mkdtemp(prefix="millrace-test-")
-    port, metrics = free_port(), free_port()
+    port, metrics, sent = free_port(), free_port(), []
     env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
     env |= {
         "MILLRACE_RUN": folder + "/run",
@@ -54,7 +54,9 @@ def default():
         eventually(ready, read, 40)
         for _ in range(20):
             msg = adt()
+            sent.append(msg)
             expect_ack(Sender(port).exchange(msg), "AA", msg)
+        eventually(lambda: kept(folder + "/data/inbox") == sorted(sent), "the messages are no files in the inbox", 20)
         expect(str(port) in read() and str(metrics) in read(), f"it does not say where it listens: {read()}")
         process.terminate()
         expect_equal(process.wait(40 * SLOW), 0, f"exit status ({read()})")
@@ -72,6 +74,18 @@ def default():
                 except OSError:
                     continue
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def kept(inbox):
+    """The messages in the files of the built-in configuration's destination, sorted."""
+    if not os.path.isdir(inbox):
+        return []
+    found = []
+    for name in os.listdir(inbox):
+        if not name.startswith("."):
+            with open(os.path.join(inbox, name), "rb") as f:
+                found.append(f.read())
+    return sorted(found)
 
 
 def default_listeners():

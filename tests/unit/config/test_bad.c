@@ -24,6 +24,8 @@ static const struct bad bad[] = {
 	/* not a configuration at all */
 	{ "a: [1\n", CONFIG_E_SYNTAX, 2, 1, "did not find expected ',' or ']'", NULL },
 	{ "data: x\n\tb: 1\n", CONFIG_E_SYNTAX, 2, 1, "a tab character", "indent with spaces" },
+	{ "# caf\xc3\xa9\nlisteners:\n\tadt: { port: 1 }\n", CONFIG_E_SYNTAX, 3, 1, "a tab character", "indent with spaces" },
+	{ "data: @x\n", CONFIG_E_SYNTAX, 1, 7, "cannot start any token", "quote the value" },
 	{ L D "routes:\n- from: *\n  to: ehr\n", CONFIG_E_SYNTAX, 4, 10, "alias", "needs quotes" },
 	{ "data: caf\xe9\n", CONFIG_E_SYNTAX, 1, 10, "not a text in UTF-8", NULL },
 	{ "- a\n- b\n", CONFIG_E_SHAPE, 1, 1, "a configuration is a map", NULL },
@@ -115,7 +117,10 @@ static const struct bad bad[] = {
 	{ "destinations: { a: { mllp: \"h:1\", window: 4, on_error: retry } }\n", CONFIG_E_CONFLICT, 1, 43,
 	  "a window of 4 cannot keep the order together with \"on_error: retry\"", NULL },
 	{ "destinations: { a: { mllp: \"h:1\", window: 4, on_reject: retry } }\n", CONFIG_E_CONFLICT, 1, 43, "\"on_reject: retry\"", NULL },
-	{ "destinations: { a: { mllp: \"h:1\", retry: { first: 1min } } }\n", CONFIG_E_CONFLICT, 1, 51, "longer than \"retry.max\"", NULL },
+	{ "destinations: { a: { mllp: \"h:1\", retry: { first: 1min } } }\n", CONFIG_E_CONFLICT, 1, 51,
+	  "\"retry.first\" (1min) is longer than \"retry.max\" (30s, the default)", NULL },
+	{ "destinations: { a: { mllp: \"h:1\", retry: { max: 10ms } } }\n", CONFIG_E_CONFLICT, 1, 49,
+	  "\"retry.first\" (200ms, the default) is longer than \"retry.max\" (10ms)", NULL },
 	{ "destinations: { a: { mllp: \"h:1\", idle_timeout: 1min } }\n", CONFIG_E_CONFLICT, 1, 49, "needs \"connect: demand\"", NULL },
 	{ "destinations: { a: { file: x, batch: { messages: 5 } } }\n", CONFIG_E_CONFLICT, 1, 50, "needs \"format: batch\"", NULL },
 	{ "destinations: { a: { file: x }, b: { file: ./x/ } }\n", CONFIG_E_CONFLICT, 1, 44, "\"a\" writes into this folder already", NULL },
@@ -151,6 +156,8 @@ static const struct bad bad[] = {
 	/* over several lines the place is where the condition begins */
 	{ L D "routes:\n  - from: adt\n    to: [ehr, archive]\n    when: >\n      PID-3 == \"A\"\n      && PID-x\n", CONFIG_E_PATH, 6, 11, "no HL7 path", NULL },
 	/* warnings */
+	{ "listeners: {}\n", CONFIG_E_NO_LISTENER, 1, 1, "no listeners", NULL },
+	{ "", CONFIG_E_NO_LISTENER, 0, 0, "no listeners", NULL },
 	{ "commit: os\n" L D R, CONFIG_E_NOT_DURABLE, 1, 9, "can be lost", NULL },
 	{ L D "routes: [ { from: \"*\", to: ehr } ]\n", CONFIG_E_UNUSED, 2, 39, "no route names destination \"archive\"", NULL },
 	{ L D "routes: [ { from: adt, to: [ehr, archive] } ]\n", CONFIG_E_NO_ROUTE, 1, 35, "no route names listener \"lab\"", NULL },

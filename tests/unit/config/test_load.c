@@ -88,6 +88,7 @@ static void nothing_said_means_the_default(void **state)
 	struct config_report r = {0};
 	struct config_options opt = {.cpus = 1, .run = "some/run"};
 	struct mr_config *m = NULL;
+	char inbox[600];
 	size_t bytes;
 
 	assert_int_equal(config_load(NULL, 0, &opt, &c, &r), 0);
@@ -96,7 +97,11 @@ static void nothing_said_means_the_default(void **state)
 	assert_int_equal(m->generation, 3);
 	assert_int_equal(m->listeners.count, 1);
 	assert_int_equal(mr_config_listener(m, 0)->port, 2575);
-	assert_int_equal(m->dests.count + m->routes.count, 0);
+	assert_int_equal(m->dests.count, 1);
+	assert_int_equal(m->routes.count, 1);
+	assert_int_equal(mr_config_dest(m, 0)->kind, MR_DEST_FILE);
+	snprintf(inbox, sizeof(inbox), "%s/inbox", m->data);
+	assert_string_equal(mr_config_string(m, mr_config_dest(m, 0)->path), inbox);
 	assert_int_equal(m->metrics_port, 9464);
 	assert_int_equal(m->workers, 1);
 	assert_int_equal(m->cpus[0], 0);
@@ -377,6 +382,18 @@ static void the_environment_goes_before_the_files(void **state)
 	loaded_free(&l);
 }
 
+static void a_port_given_by_the_environment_is_said_so(void **state)
+{
+	char *env[] = {(char *)"MILLRACE_LISTENERS_A_PORT=4000", NULL};
+	struct loaded l = load_text("listeners: { a: { port: 1 }, b: { port: 4000 } }\n", env, 4);
+	char *text = report_text(&l.report, CONFIG_TEXT);
+
+	assert_non_null(strstr(text, "port 4000 of listener \"b\" is taken by listener \"a\" (environment)"));
+	assert_int_equal(l.report.errors, 1);
+	free(text);
+	loaded_free(&l);
+}
+
 static void a_whole_hub_from_the_environment(void **state)
 {
 	char *env[] = {(char *)"MILLRACE_LISTENERS_IN_PORT=4000",
@@ -521,6 +538,7 @@ int main(void)
 	    cmocka_unit_test(what_cannot_be_read_is_told),
 	    cmocka_unit_test(too_many_items_are_refused),
 	    cmocka_unit_test(the_environment_goes_before_the_files),
+	    cmocka_unit_test(a_port_given_by_the_environment_is_said_so),
 	    cmocka_unit_test(a_whole_hub_from_the_environment),
 	    cmocka_unit_test(a_bad_variable_is_told_by_its_name),
 	    cmocka_unit_test(doubtful_variables_are_told),

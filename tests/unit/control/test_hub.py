@@ -438,14 +438,30 @@ class Test(unittest.TestCase):
         os.kill(pid, signal.SIGSTOP)
         h.control.send_signal(signal.SIGTERM)
         h.wait_for(lambda: h.lines("MR6010"), "draining")
+        time.sleep(1)
         h.control.send_signal(signal.SIGTERM)
         self.assertEqual(h.control.wait(LIMIT_S), 1)
         self.assertFalse(alive(pid))
+
+    def test_one_stop_request_that_reaches_every_process_drains(self):
+        h = self.hub().start(run=True)
+        pids = h.pids()
+        for pid in [h.control.pid, self.control_pid(h), *pids]:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue  # it has drained already
+        self.assertEqual(h.control.wait(LIMIT_S), 0)
+        self.assertFalse([p for p in pids if alive(p)])
+        self.assertEqual(len(h.lines("MR6010")), 1)
+        self.assertEqual(h.lines("MR6012"), [])
 
     def test_pause_outlives_every_process(self):
         h = self.hub().start()
         self.assertEqual(json.loads(h.ask("POST", "/v1/queue/ehr/pause")[1]), {"destination": "ehr", "paused": True})
         self.assertTrue(h.get("/v1/queue/ehr")["paused"])
+        self.assertEqual(h.ask("POST", "/v1/queue/ehr/pause")[0], 200)
+        self.assertEqual([e["text"] for e in h.lines("MR4008")], ["destination ehr: paused by an operator"])
         self.assertEqual(h.stop(), 0)
         for name in ("worker-0", "worker-1", "connector-file"):
             os.unlink(os.path.join(h.run, name + ".seen"))
