@@ -96,10 +96,11 @@ static int64_t lane_from_ahead(struct core *c, struct lane *l, const struct lane
 {
 	uint64_t at = it->m.position - l->ahead_from;
 	const struct mr_rec_message *m;
-	const char *p = l->ahead + at;
+	const char *p;
 
 	if (!l->ahead_bytes || it->m.journal != l->ahead_journal || it->m.position < l->ahead_from || at >= l->ahead_bytes)
 		return -EAGAIN;
+	p = l->ahead + at;
 	if (mr_rec_check(p, l->ahead_bytes - at, it->m.position, source_seed(c, it->m.journal), 0) < 0)
 		return at ? -EAGAIN : -EBADMSG;
 	m = (const struct mr_rec_message *)(p + sizeof(struct mr_rec));
