@@ -93,6 +93,7 @@ static bool answer_frame(struct core *c, struct lane *l, const char *msg, uint32
 	if (l->failures) {
 		l->failures = 0;
 		l->failed_up = false;
+		c->region.lanes[c->region.lane_first[l->dest] + l->lane].failures = 0;
 		link_trouble(c, 4, MR_CODE_DESTINATION_DOWN, l->dest, 0, true, "destination answers again");
 		link_trouble(c, 4, MR_CODE_ACK_TIMEOUT, l->dest, 0, true, "destination answers in time again");
 	}
