@@ -455,8 +455,3 @@ void conn_drain(struct core *c)
 			conn_close(c, k, MR_M_L_CLOSED_DRAIN);
 	}
 }
-
-uint32_t conn_unfinished(const struct core *c)
-{
-	return c->connections;
-}

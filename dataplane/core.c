@@ -248,38 +248,25 @@ static void core_file_event(struct core *c, const struct io_event *e)
 
 static void core_event(struct core *c, const struct io_event *e)
 {
-	bool lane = e->tag >> 56 == TAG_LANE;
-
+	if (e->tag >> 56 == TAG_LANE) { /* connections that we made */
+		dest_event(c, e);
+		return;
+	}
 	switch (e->type) {
 	case IO_ACCEPTED:
 		conn_accept(c, e);
 		break;
 	case IO_RECEIVED:
-		if (lane)
-			dest_event(c, e);
-		else
-			conn_received(c, e);
+		conn_received(c, e);
 		break;
 	case IO_SENT:
-		if (lane)
-			dest_event(c, e);
-		else
-			conn_sent(c, e);
+		conn_sent(c, e);
 		break;
 	case IO_EOF:
-		if (lane)
-			dest_event(c, e);
-		else
-			conn_eof(c, e);
+		conn_eof(c, e);
 		break;
 	case IO_CLOSED:
-		if (lane)
-			dest_event(c, e);
-		else
-			conn_closed(c, e);
-		break;
-	case IO_CONNECTED:
-		dest_event(c, e);
+		conn_closed(c, e);
 		break;
 	case IO_FILE:
 		core_file_event(c, e);

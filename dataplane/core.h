@@ -290,7 +290,6 @@ void conn_retry_stalled(struct core *c);
 void conn_flush(struct core *c); /* send what became ready */
 void conn_dirty(struct core *c, struct conn *k);
 void conn_drain(struct core *c);
-uint32_t conn_unfinished(const struct core *c);
 
 /* ingress.c */
 enum ingress_result { INGRESS_DONE = 0, INGRESS_STALL = 1, INGRESS_CLOSE = 2 };

@@ -6,7 +6,6 @@
 #ifndef MILLRACE_CORE_LIMITS_H
 #define MILLRACE_CORE_LIMITS_H
 
-#define CORE_EVENTS_BUDGET   8192          /* I/O events of one turn */
 #define CORE_IDLE_WAIT_NS    100000000u    /* longest sleep: heartbeat, link */
 #define CORE_TICK_NS         100000000u    /* journal and gauges */
 #define RECV_BUFFERS         1024          /* shared by all connections of a core */
@@ -36,6 +35,5 @@
 #define OUTCOMES_WAITING_MAX 65536
 #define TROUBLES_MAX         4096          /* open at once; each finds its place within TROUBLE_PROBES of its own */
 #define TROUBLE_PROBES       64
-#define INDEX_ENTRIES        65536         /* fields and segments of a message that routes can look at */
 
 #endif

@@ -469,22 +469,6 @@ const struct mr_rec *journal_record(const struct journal *j, uint64_t position)
 	return r->position == position ? r : NULL;
 }
 
-static int read_whole(int fd, void *buf, size_t bytes, uint64_t offset)
-{
-	size_t got = 0;
-
-	while (got < bytes) {
-		ssize_t n = pread(fd, (char *)buf + got, bytes - got, (off_t)(offset + got));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		got += (size_t)n;
-	}
-	return 0;
-}
-
 int64_t journal_read_sync(struct journal *j, uint64_t position, void *buf, size_t buf_bytes)
 {
 	const struct mr_rec *r = journal_record(j, position);
@@ -501,14 +485,14 @@ int64_t journal_read_sync(struct journal *j, uint64_t position, void *buf, size_
 	fd = journal_segment_fd(j, position, &offset);
 	if (fd < 0)
 		return fd;
-	err = read_whole(fd, &head, sizeof(head), offset);
+	err = mr_read_whole(fd, &head, sizeof(head), offset);
 	if (err)
 		return err;
 	if (head.position != position || head.bytes < sizeof(head) || head.bytes > j->segment_bytes - offset)
 		return -EBADMSG;
 	if (head.bytes > buf_bytes)
 		return -ENOSPC;
-	err = read_whole(fd, buf, head.bytes, offset);
+	err = mr_read_whole(fd, buf, head.bytes, offset);
 	if (err)
 		return err;
 	return mr_rec_check(buf, head.bytes, position, j->seed, 0) < 0 ? -EBADMSG : (int64_t)head.bytes;

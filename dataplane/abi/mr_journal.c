@@ -339,3 +339,19 @@ void mr_tail_unmap(const struct mr_tail *t)
 	if (t)
 		munmap((void *)(uintptr_t)t, MR_TAIL_HEAD + 2 * t->tail_bytes);
 }
+
+int mr_read_whole(int fd, void *buf, size_t bytes, uint64_t offset)
+{
+	size_t got = 0;
+
+	while (got < bytes) {
+		ssize_t n = pread(fd, (char *)buf + got, bytes - got, (off_t)(offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		got += (size_t)n;
+	}
+	return 0;
+}

@@ -230,6 +230,9 @@ void mr_reader_forget(struct mr_reader *r, uint64_t position);
 uint32_t mr_reader_seed(const struct mr_reader *r);
 const struct mr_tail *mr_reader_tail(const struct mr_reader *r); /* NULL if it was opened without one */
 
+/** mr_read_whole - pread() all of @bytes at @offset. Returns 0, -EBADMSG (the file is shorter), -errno. Blocks. */
+int mr_read_whole(int fd, void *buf, size_t bytes, uint64_t offset);
+
 /** mr_tail_map - map a tail memfd read-only, data part twice in a row after the head. Returns NULL and errno on
  * failure. */
 const struct mr_tail *mr_tail_map(int fd);

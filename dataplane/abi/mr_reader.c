@@ -176,22 +176,6 @@ void mr_reader_forget(struct mr_reader *r, uint64_t position)
 		file_forget(f);
 }
 
-static int read_whole(int fd, void *buf, size_t bytes, uint64_t offset)
-{
-	size_t got = 0;
-
-	while (got < bytes) {
-		ssize_t n = pread(fd, (char *)buf + got, bytes - got, (off_t)(offset + got));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		got += (size_t)n;
-	}
-	return 0;
-}
-
 struct message_head { /* what stands before a payload, at its longest */
 	struct mr_rec rec;
 	struct mr_rec_message m;
@@ -236,7 +220,7 @@ static int file_head(struct mr_reader *r, uint64_t position, struct message_head
 		return fd;
 	room = r->segment_bytes - *ret_offset;
 	memset(ret, 0, sizeof(*ret));
-	err = read_whole(fd, ret, room < sizeof(*ret) ? room : sizeof(*ret), *ret_offset);
+	err = mr_read_whole(fd, ret, room < sizeof(*ret) ? room : sizeof(*ret), *ret_offset);
 	if (err)
 		return err;
 	*ret_fd = fd;
@@ -277,7 +261,7 @@ static int message_from_file(struct mr_reader *r, uint64_t position, void *buf, 
 		*ret_bytes = h.m.payload_bytes;
 		return -ENOSPC;
 	}
-	err = read_whole(fd, buf, h.m.payload_bytes, offset + mr_rec_payload_offset(h.m.dest_count));
+	err = mr_read_whole(fd, buf, h.m.payload_bytes, offset + mr_rec_payload_offset(h.m.dest_count));
 	if (err)
 		return err;
 	if (crc_of(r, &h, buf) != h.rec.crc)
